@@ -1,0 +1,144 @@
+"""RobotSpec: all that the stack knows of a robot, from config/robots/<name>.yaml and a URDF.
+
+Nothing else in the package knows a robot's name, its joints or its dimensions.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from wm_vla_ros import paths
+
+
+@dataclass(frozen=True, slots=True)
+class ActuatorSpec:
+    """A position servo as MuJoCo's position actuator: N m/rad, N m s/rad, N m, kg m^2."""
+
+    kp: float
+    kv: float
+    force_limit: float
+    armature: float
+
+
+@dataclass(frozen=True, slots=True)
+class CameraMount:
+    """A camera fixed to a link of the robot: the link's frame (x looks forwards) and fovy in degrees."""
+
+    frame: str
+    fovy: float
+
+
+@dataclass(frozen=True, slots=True)
+class RobotSpec:
+    """One arm and its gripper. Joint vectors are ordered arm_joints, then gripper_joint; rad and metres."""
+
+    name: str
+    urdf: Path
+    arm_joints: tuple[str, ...]
+    gripper_joint: str
+    tip_frame: str
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    home: NDArray[np.float64]
+    gripper_closed: float
+    gripper_open: float
+    gripper_speed: float
+    dt: float
+    translation_scale: float
+    rotation_scale: float
+    leash: float
+    velocity_limit: NDArray[np.float64]
+    acceleration_limit: NDArray[np.float64]
+    limit_margin: float
+    orientation_weights: NDArray[np.float64]
+    table_height: float
+    table_clearance: float
+    collision_pairs: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    cameras: dict[str, CameraMount]
+    simulation: ActuatorSpec
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Every joint, arm first, gripper last."""
+        return (*self.arm_joints, self.gripper_joint)
+
+    @property
+    def dof(self) -> int:
+        """Number of joints, gripper included."""
+        return len(self.arm_joints) + 1
+
+
+def available_robots() -> tuple[str, ...]:
+    """Names that `load_robot` takes."""
+    return tuple(sorted(path.stem for path in (paths.config_dir() / "robots").glob("*.yaml")))
+
+
+def load_robot(name: str) -> RobotSpec:
+    """The spec called `name`.
+
+    Raises ValueError for an unknown name (listing the known ones), an unknown or missing key, a joint
+    that the URDF lacks, or a vector of the wrong length.
+    """
+    if name not in available_robots():
+        raise ValueError(f"unknown robot {name!r}; available: {', '.join(available_robots())}")
+    path = paths.config_dir() / "robots" / f"{name}.yaml"
+    return parse_spec(yaml.safe_load(path.read_text()), where=str(path))
+
+
+def parse_spec(raw: dict[str, Any], where: str) -> RobotSpec:
+    """A RobotSpec from parsed YAML; `where` names the source in errors. Raises ValueError as `load_robot`."""
+    derived = {"lower", "upper"}
+    expected = {field.name for field in fields(RobotSpec)} - derived
+    unknown, missing = set(raw) - expected, expected - set(raw)
+    if unknown or missing:
+        raise ValueError(f"{where}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}")
+    if not re.fullmatch(r"[a-z0-9_]+\.urdf", raw["urdf"]):
+        raise ValueError(f"{where}: urdf must be a plain file name in urdf/, got {raw['urdf']!r}")
+    urdf = paths.urdf_dir() / raw["urdf"]
+    joints = (*raw["arm_joints"], raw["gripper_joint"])
+    lower, upper = _urdf_limits(urdf, joints)
+    values = dict(raw)
+    for key in ("home", "velocity_limit", "acceleration_limit"):
+        values[key] = _vector(raw[key], len(joints), f"{where}: {key}")
+    values["orientation_weights"] = _vector(raw["orientation_weights"], 3, f"{where}: orientation_weights")
+    if np.any(values["home"] < lower) or np.any(values["home"] > upper):
+        raise ValueError(f"{where}: home {raw['home']} lies outside the URDF's joint limits")
+    values.update(
+        urdf=urdf,
+        lower=lower,
+        upper=upper,
+        arm_joints=tuple(raw["arm_joints"]),
+        collision_pairs=tuple((tuple(a), tuple(b)) for a, b in raw["collision_pairs"]),
+        cameras={key: CameraMount(**mount) for key, mount in raw["cameras"].items()},
+        simulation=ActuatorSpec(**raw["simulation"]),
+    )
+    return RobotSpec(**values)
+
+
+def _vector(value: list[float], size: int, what: str) -> NDArray[np.float64]:
+    array = np.array(value, dtype=np.float64)
+    if array.shape != (size,) or not np.all(np.isfinite(array)):
+        raise ValueError(f"{what} must be {size} finite numbers, got {value}")
+    array.setflags(write=False)
+    return array
+
+
+def _urdf_limits(urdf: Path, joints: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    known = {joint.get("name"): joint.find("limit") for joint in ElementTree.parse(urdf).iter("joint")}
+    lower, upper = [], []
+    for name in joints:
+        limit = known.get(name)
+        if limit is None:
+            raise ValueError(f"{urdf.name} has no limited joint {name!r}; it has {sorted(filter(None, known))}")
+        lower.append(float(limit.get("lower", "nan")))
+        upper.append(float(limit.get("upper", "nan")))
+    what = f"{urdf.name}: joint limits"
+    return _vector(lower, len(joints), what), _vector(upper, len(joints), what)
