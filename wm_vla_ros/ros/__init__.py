@@ -1,0 +1,1 @@
+"""What the nodes share: messages and values, quality of service, parameters, lifecycle, threads."""

@@ -1,0 +1,73 @@
+"""Running a node as a process: who waits where, and what ends it.
+
+The main thread waits for a signal or a failure; callbacks run in an executor in a thread of its own, and
+a node's control loop in a third. EventsExecutor is not used: in the wheels it dispatches nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from wm_vla_ros.realtime import SWITCH_INTERVAL
+from wm_vla_ros.ros.lifecycle import EXIT_FAILED, EXIT_REFUSED, ManagedNode
+from wm_vla_ros.ros.params import ParameterError
+
+# Seconds that a callback may still take when the process is told to end.
+_DRAIN = 3.0
+
+
+def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, threads: int = 1) -> int:
+    """Create, start and run one node until SIGINT, SIGTERM or its failure. Returns the exit code.
+
+    threads: of the executor; more than one only where callbacks block.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = make_node()
+    except ParameterError as error:
+        rclpy.logging.get_logger("wm_vla_ros").fatal(str(error))
+        rclpy.shutdown()
+        return EXIT_REFUSED
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: node.finished.set())
+    executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+    executor.add_node(node)
+    spinner = threading.Thread(target=node.guard(lambda: _spin(executor)), name="executor", daemon=True)
+    spinner.start()
+    started = _start(node)
+    node.finished.wait()
+    node.interrupt()
+    executor.shutdown(timeout_sec=_DRAIN)
+    spinner.join(timeout=_DRAIN)
+    if node.failure:
+        node.get_logger().fatal(f"ends: {node.failure}")
+    node.trigger_shutdown()
+    node.destroy_node()
+    rclpy.shutdown()
+    if not started:
+        return EXIT_REFUSED
+    return EXIT_FAILED if node.failure else 0
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        return
+
+
+def _start(node: ManagedNode) -> bool:
+    """Take an autostart node to active. False when a step was refused; `node.failure` says why."""
+    if not node.settings.autostart:
+        return True
+    done = TransitionCallbackReturn.SUCCESS
+    return node.trigger_configure() is done and node.trigger_activate() is done
