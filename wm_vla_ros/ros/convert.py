@@ -1,0 +1,330 @@
+"""Messages to the stack's own values and back: the door between the ROS graph and everything else.
+
+Stamps become seconds on the process's clock on the way in and ROS time on the way out (`TimeDoor`).
+Arrays leave as array.array and come in through numpy.frombuffer: assigning an ndarray to a message field
+is 100 to 1000 times slower. A message whose lengths contradict each other raises MalformedMessage; it is
+never padded and never cut. Whether the numbers are finite is for the receiver's gate to judge.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, Image, JointState
+
+from wm_vla_msgs import msg as wm
+from wm_vla_ros.ros.time import TimeDoor
+from wm_vla_ros.types import (
+    ActionChunk,
+    AppliedAction,
+    Fault,
+    LatentGoal,
+    LoopStats,
+    Plan,
+    RobotState,
+    Severity,
+)
+
+RGB = "rgb8"
+BASE_FRAME = "base"
+
+
+class MalformedMessage(ValueError):
+    """A message that contradicts itself: lengths that do not multiply, an encoding nobody speaks."""
+
+
+def _floats(values: NDArray) -> array:
+    return array("f", np.ascontiguousarray(values, dtype=np.float32).tobytes())
+
+
+def _doubles(values: NDArray) -> array:
+    return array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
+
+
+def _rows(data: array, columns: int, what: str) -> NDArray[np.float32]:
+    flat = np.frombuffer(data, dtype=np.float32) if len(data) else np.zeros(0, np.float32)
+    if columns <= 0 or flat.size == 0 or flat.size % columns:
+        raise MalformedMessage(f"{what}: {flat.size} numbers do not make rows of {columns}")
+    return flat.reshape(-1, columns)
+
+
+def _stamped(message: object, stamp: float, door: TimeDoor, frame: str = "") -> None:
+    header = message.header  # type: ignore[attr-defined]
+    header.stamp = door.to_stamp(stamp)
+    header.frame_id = frame
+
+
+def joint_state_to_msg(state: RobotState, door: TimeDoor) -> JointState:
+    """JointState with positions and velocities, rad and rad/s."""
+    message = JointState(
+        name=list(state.names), position=_doubles(state.position), velocity=_doubles(state.velocity)
+    )
+    _stamped(message, state.stamp, door)
+    return message
+
+
+def joint_state_from_msg(message: JointState, door: TimeDoor) -> RobotState:
+    """Raises MalformedMessage unless there is one position and one velocity per name."""
+    count = len(message.name)
+    if len(message.position) != count or len(message.velocity) != count:
+        raise MalformedMessage(
+            f"joint_states: {count} names, {len(message.position)} positions, "
+            f"{len(message.velocity)} velocities"
+        )
+    return RobotState(
+        door.to_seconds(message.header.stamp), tuple(message.name), message.position, message.velocity
+    )
+
+
+def plan_to_msg(plan: Plan, door: TimeDoor) -> wm.Plan:
+    """Actions row-major; start as ROS time."""
+    message = wm.Plan(
+        sequence=plan.sequence,
+        source=plan.source,
+        start=door.to_stamp(plan.start),
+        dt=plan.dt,
+        action_space=plan.action_space,
+        action_dim=plan.actions.shape[1],
+        action_names=list(plan.action_names),
+        actions=_floats(plan.actions),
+    )
+    _stamped(message, plan.stamp, door)
+    return message
+
+
+def plan_from_msg(message: wm.Plan, door: TimeDoor) -> Plan:
+    """Raises MalformedMessage when the actions are not whole rows of action_dim."""
+    return Plan(
+        stamp=door.to_seconds(message.header.stamp),
+        sequence=message.sequence,
+        source=message.source,
+        start=door.to_seconds(message.start),
+        dt=message.dt,
+        actions=_rows(message.actions, message.action_dim, "plan actions"),
+        action_space=message.action_space,
+        action_names=tuple(message.action_names),
+    )
+
+
+def applied_to_msg(applied: AppliedAction, door: TimeDoor) -> wm.AppliedAction:
+    """What was written, with the joint target in rad."""
+    message = wm.AppliedAction(
+        sequence=applied.sequence,
+        source=applied.source,
+        action=_floats(applied.action),
+        joint_names=list(applied.joint_names),
+        joint_positions=_doubles(applied.joint_positions),
+        changes=list(applied.changes),
+    )
+    _stamped(message, applied.stamp, door, BASE_FRAME)
+    return message
+
+
+def applied_from_msg(message: wm.AppliedAction, door: TimeDoor) -> AppliedAction:
+    """Raises MalformedMessage when names and positions are not of one length."""
+    if len(message.joint_names) != len(message.joint_positions):
+        raise MalformedMessage(
+            f"applied_action: {len(message.joint_names)} names, {len(message.joint_positions)} positions"
+        )
+    return AppliedAction(
+        stamp=door.to_seconds(message.header.stamp),
+        sequence=message.sequence,
+        source=message.source,
+        action=message.action,
+        joint_names=tuple(message.joint_names),
+        joint_positions=message.joint_positions,
+        changes=tuple(message.changes),
+    )
+
+
+def chunk_to_msg(chunk: ActionChunk, door: TimeDoor) -> wm.ActionChunk:
+    """Actions row-major."""
+    horizon, dim = chunk.actions.shape
+    message = wm.ActionChunk(
+        sequence=chunk.sequence,
+        action_space=chunk.action_space,
+        dt=chunk.dt,
+        horizon=horizon,
+        action_dim=dim,
+        actions=_floats(chunk.actions),
+    )
+    _stamped(message, chunk.stamp, door)
+    return message
+
+
+def chunk_from_msg(message: wm.ActionChunk, door: TimeDoor) -> ActionChunk:
+    """Raises MalformedMessage unless there are horizon x action_dim numbers."""
+    actions = _rows(message.actions, message.action_dim, "action_chunk actions")
+    if len(actions) != message.horizon:
+        raise MalformedMessage(f"action_chunk: horizon {message.horizon}, but {len(actions)} rows")
+    return ActionChunk(
+        stamp=door.to_seconds(message.header.stamp),
+        sequence=message.sequence,
+        action_space=message.action_space,
+        dt=message.dt,
+        actions=actions,
+    )
+
+
+def goal_to_msg(goal: LatentGoal, door: TimeDoor) -> wm.LatentGoal:
+    """Embeddings row-major; no precision is an empty array."""
+    message = wm.LatentGoal(
+        sequence=goal.sequence,
+        instruction=goal.instruction,
+        encoder_id=goal.encoder_id,
+        dim=goal.embeddings.shape[1],
+        embeddings=_floats(goal.embeddings),
+        dt=goal.dt,
+        precision=_floats(goal.precision) if goal.precision is not None else array("f"),
+        confidence=goal.confidence,
+        valid_for=goal.valid_for,
+    )
+    _stamped(message, goal.stamp, door)
+    return message
+
+
+def goal_from_msg(message: wm.LatentGoal, door: TimeDoor) -> LatentGoal:
+    """Raises MalformedMessage when the embeddings are not whole rows of dim, or the precision not one row."""
+    if len(message.precision) not in (0, message.dim):
+        raise MalformedMessage(f"latent_goal: dim {message.dim}, but {len(message.precision)} precisions")
+    return LatentGoal(
+        stamp=door.to_seconds(message.header.stamp),
+        sequence=message.sequence,
+        instruction=message.instruction,
+        encoder_id=message.encoder_id,
+        embeddings=_rows(message.embeddings, message.dim, "latent_goal embeddings"),
+        dt=message.dt,
+        valid_for=message.valid_for,
+        confidence=message.confidence,
+        precision=np.frombuffer(message.precision, np.float32) if len(message.precision) else None,
+    )
+
+
+def fault_to_msg(fault: Fault, door: TimeDoor) -> wm.Fault:
+    """Severities have the same numbers on both sides."""
+    message = wm.Fault(
+        code=str(fault.code), severity=int(fault.severity), source=fault.source, text=fault.text
+    )
+    _stamped(message, fault.stamp, door)
+    return message
+
+
+def fault_from_msg(message: wm.Fault, door: TimeDoor) -> Fault:
+    """Raises MalformedMessage for a severity that does not exist."""
+    try:
+        severity = Severity(message.severity)
+    except ValueError as error:
+        raise MalformedMessage(f"fault {message.code}: {error}") from error
+    stamp = door.to_seconds(message.header.stamp)
+    return Fault(stamp, message.code, severity, message.source, message.text)
+
+
+def stats_to_msg(stats: LoopStats, door: TimeDoor) -> wm.LoopStats:
+    """The imagined tip path row-major, in the base frame."""
+    message = wm.LoopStats(
+        tick=stats.tick,
+        lateness_ms=float(stats.lateness_ms),
+        plan_ms=float(stats.plan_ms),
+        observation_age_ms=float(stats.observation_age_ms),
+        prediction_error=float(stats.prediction_error),
+        divergence=float(stats.divergence),
+        iterations=stats.iterations,
+        missed_ticks=stats.missed_ticks,
+        dominant_term=stats.dominant_term,
+        imagined_tip=_floats(stats.imagined_tip),
+    )
+    _stamped(message, stats.stamp, door, BASE_FRAME)
+    return message
+
+
+def stats_from_msg(message: wm.LoopStats, door: TimeDoor) -> LoopStats:
+    """Raises MalformedMessage when the imagined path is not whole points."""
+    path = np.zeros((0, 3), np.float32)
+    if len(message.imagined_tip):
+        path = _rows(message.imagined_tip, 3, "loop_stats imagined_tip")
+    return LoopStats(
+        stamp=door.to_seconds(message.header.stamp),
+        tick=message.tick,
+        lateness_ms=message.lateness_ms,
+        plan_ms=message.plan_ms,
+        observation_age_ms=message.observation_age_ms,
+        prediction_error=message.prediction_error,
+        divergence=message.divergence,
+        iterations=message.iterations,
+        missed_ticks=message.missed_ticks,
+        dominant_term=message.dominant_term,
+        imagined_tip=path,
+    )
+
+
+def image_to_msg(image: NDArray[np.uint8], stamp: Time, frame: str) -> Image:
+    """image: (H, W, 3) RGB. stamp: ROS time, unchanged, so that images of one instant match exactly."""
+    height, width, _ = image.shape
+    message = Image(height=height, width=width, encoding=RGB, step=width * 3)
+    message.data = array("B", image.tobytes())
+    message.header.stamp = stamp
+    message.header.frame_id = frame
+    return message
+
+
+def image_from_msg(message: Image) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB, a read-only view. Raises MalformedMessage for another encoding or size."""
+    if message.encoding != RGB:
+        raise MalformedMessage(f"image encoding {message.encoding!r}; valid: {RGB}")
+    rows, row_bytes = message.height, message.width * 3
+    if message.step != row_bytes or len(message.data) != rows * row_bytes or not message.data:
+        raise MalformedMessage(
+            f"image of {message.width}x{rows}: step {message.step}, {len(message.data)} bytes; "
+            f"expected step {row_bytes}, {rows * row_bytes} bytes"
+        )
+    image = np.frombuffer(message.data, dtype=np.uint8).reshape(rows, message.width, 3)
+    image.setflags(write=False)
+    return image
+
+
+def camera_info(height: int, width: int, fovy: float, frame: str) -> CameraInfo:
+    """A pinhole without distortion. fovy: vertical field of view, degrees; square pixels."""
+    focal = height / (2.0 * np.tan(np.radians(fovy) / 2.0))
+    # Integer pixel coordinates are pixel centres, as in OpenCV: the axis meets the corner between four.
+    cx, cy = (width - 1) / 2.0, (height - 1) / 2.0
+    k = [focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0]
+    info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5, k=k)
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info.header.frame_id = frame
+    return info
+
+
+def poses_to_msg(poses: Sequence[NDArray[np.float64]], stamp: float, door: TimeDoor) -> PoseArray:
+    """poses: (7,) each, position (3) in m and quaternion (w, x, y, z), base frame."""
+    array_of_poses = PoseArray()
+    array_of_poses.poses = [_pose(row) for row in np.asarray(poses, dtype=np.float64).tolist()]
+    _stamped(array_of_poses, stamp, door, BASE_FRAME)
+    return array_of_poses
+
+
+def _pose(row: list[float]) -> Pose:
+    x, y, z, qw, qx, qy, qz = row
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(w=qw, x=qx, y=qy, z=qz))
+
+
+def poses_from_msg(message: PoseArray) -> NDArray[np.float64]:
+    """(n, 7): position (3) in m and quaternion (w, x, y, z), in the message's frame."""
+    rows = [
+        (
+            pose.position.x,
+            pose.position.y,
+            pose.position.z,
+            pose.orientation.w,
+            pose.orientation.x,
+            pose.orientation.y,
+            pose.orientation.z,
+        )
+        for pose in message.poses
+    ]
+    return np.array(rows, dtype=np.float64).reshape(-1, 7)
