@@ -85,6 +85,10 @@ class ActionMap:
         """Joint target (n,) that was last committed, rad."""
         return self._q.copy()
 
+    def tip_position(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Tip (3,) in metres at `joints` (n,) rad, base frame."""
+        return self._kinematics.tip_position(joints)
+
     def reset(self, measured: NDArray[np.float64]) -> None:
         """Command the measured pose `measured` (n,) rad: no motion follows from the past."""
         self._rotation, self._position = self._kinematics.tip_pose(measured)

@@ -137,7 +137,9 @@ def _urdf_limits(urdf: Path, joints: tuple[str, ...]) -> tuple[NDArray[np.float6
     for name in joints:
         limit = known.get(name)
         if limit is None:
-            raise ValueError(f"{urdf.name} has no limited joint {name!r}; it has {sorted(filter(None, known))}")
+            raise ValueError(
+                f"{urdf.name} has no limited joint {name!r}; it has {sorted(filter(None, known))}"
+            )
         lower.append(float(limit.get("lower", "nan")))
         upper.append(float(limit.get("upper", "nan")))
     what = f"{urdf.name}: joint limits"

@@ -1,0 +1,1 @@
+"""A table-top world in MuJoCo: scene, tasks with success predicates, scripted expert and play."""
