@@ -82,14 +82,21 @@ def test_joint_states(joints, stamp):
 @given(actions=matrices(), stamp=times, start=times, sequence=sequences, source=words, names=st.lists(words))
 def test_plans(actions, stamp, start, sequence, source, names):
     plan = Plan(stamp, sequence, source, start, 0.02, actions, "ee_delta", tuple(names))
-    message = through_the_wire(convert.plan_to_msg(plan, DOOR))
+    message = through_the_wire(convert.plan_to_msg(plan, DOOR, "mpc_node-17"))
+    assert message.writer == "mpc_node-17"
     same(plan, convert.plan_from_msg(message, DOOR))
 
 
-@given(joints=joints, action=vectors(7, np.float32, floats32), stamp=times, changes=st.lists(words))
-def test_applied_actions(joints, action, stamp, changes):
+@given(
+    joints=joints,
+    action=vectors(7, np.float32, floats32),
+    stamp=times,
+    changes=st.lists(words),
+    sequence=st.integers(-1, 2**40),
+)
+def test_applied_actions(joints, action, stamp, changes, sequence):
     names, positions, _ = joints
-    applied = AppliedAction(stamp, 7, "mpc", action, names, positions, tuple(changes))
+    applied = AppliedAction(stamp, sequence, "mpc", action, names, positions, tuple(changes))
     message = through_the_wire(convert.applied_to_msg(applied, DOOR))
     same(applied, convert.applied_from_msg(message, DOOR))
 

@@ -81,11 +81,12 @@ def joint_state_from_msg(message: JointState, door: TimeDoor) -> RobotState:
     )
 
 
-def plan_to_msg(plan: Plan, door: TimeDoor) -> wm.Plan:
-    """Actions row-major; start as ROS time."""
+def plan_to_msg(plan: Plan, door: TimeDoor, writer: str = "") -> wm.Plan:
+    """Actions row-major; start as ROS time. writer: identity of this process."""
     message = wm.Plan(
         sequence=plan.sequence,
         source=plan.source,
+        writer=writer,
         start=door.to_stamp(plan.start),
         dt=plan.dt,
         action_space=plan.action_space,

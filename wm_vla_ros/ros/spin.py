@@ -6,6 +6,8 @@ a node's control loop in a third. EventsExecutor is not used: in the wheels it d
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import sys
 import threading
@@ -16,12 +18,14 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, Si
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
+from wm_vla_ros.bringup.runner import PARENT_VARIABLE
 from wm_vla_ros.realtime import SWITCH_INTERVAL
 from wm_vla_ros.ros.lifecycle import EXIT_FAILED, EXIT_REFUSED, ManagedNode
 from wm_vla_ros.ros.params import ParameterError
 
 # Seconds that a callback may still take when the process is told to end.
 _DRAIN = 3.0
+_PR_SET_PDEATHSIG = 1
 
 
 def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, threads: int = 1) -> int:
@@ -30,6 +34,7 @@ def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, 
     threads: of the executor; more than one only where callbacks block.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    follow_parent()
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make_node()
@@ -56,6 +61,20 @@ def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, 
     if not started:
         return EXIT_REFUSED
     return EXIT_FAILED if node.failure else 0
+
+
+def follow_parent() -> None:
+    """Have the kernel send SIGINT to this process when the stack runner that started it dies.
+
+    Does nothing in a process that no runner started.
+    """
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != int(parent):  # it died before the kernel was asked
+        sys.exit(EXIT_FAILED)
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
