@@ -1,0 +1,1 @@
+"""What the arm's state is now, and will be when the next action takes effect."""

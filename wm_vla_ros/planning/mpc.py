@@ -1,0 +1,301 @@
+"""The fast loop's core: belief, goal and sampler behind one `tick`, without ROS.
+
+Each tick plans from the state predicted for the moment at which the plan will take effect, towards the
+goal's imagined path; the slow policy's chunk is one of the planner's candidates.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_vla_ros.belief.actions import ActionTimeline
+from wm_vla_ros.belief.belief import Belief
+from wm_vla_ros.belief.bias import BiasEstimator
+from wm_vla_ros.goals.buffer import GoalBuffer
+from wm_vla_ros.goals.path import GroundedPath
+from wm_vla_ros.planning.candidates import follow_path, hold, shifted
+from wm_vla_ros.planning.objective import LatentTracking, Rollouts, Smoothness, Term, TipTracking, Workspace
+from wm_vla_ros.planning.samplers.mppi import Mppi, MppiConfig, NoFiniteCost
+from wm_vla_ros.robots.proprio import proprio_names
+from wm_vla_ros.robots.spec import RobotSpec
+from wm_vla_ros.types import (
+    ActionChunk,
+    AppliedAction,
+    Fault,
+    FloatArray,
+    LatentGoal,
+    LoopStats,
+    Observation,
+    Plan,
+    Severity,
+)
+from wm_vla_ros.world_models.protocol import WorldModel
+
+SOURCE = "mpc"
+
+
+@dataclass(frozen=True, slots=True)
+class MpcConfig:
+    """Settings of the fast loop; metres, seconds, action units.
+
+    free_pace: path ticks per control tick where nothing is touched. lead: least time between the start of
+    planning and the plan's first action. divergence_bound, divergence_count: how far, and how many times in a
+    row, prior and posterior may part before the belief starts anew from the measurement.
+    """
+
+    sampler: MppiConfig = field(
+        default_factory=lambda: MppiConfig(sigma=(0.06, 0.06, 0.06, 0.0, 0.0, 0.0, 0.0))
+    )
+    free_pace: float = 1.7
+    lead: float = 0.006
+    belief_gain: float = 0.7
+    divergence_bound: float = 0.03
+    divergence_count: int = 3
+    max_observation_age: float = 0.4
+    deadline: float = 0.012
+    weight_tip: float = 1.0
+    weight_objects: float = 0.15
+    weight_latent: float = 0.2
+    weight_smoothness: float = 0.02
+    weight_workspace: float = 1.0
+    lowest_tip: float = 0.009
+    bias: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TickResult:
+    """plan is None when there is nothing to plan towards or from; the driver then holds."""
+
+    plan: Plan | None
+    stats: LoopStats
+    faults: tuple[Fault, ...]
+
+
+class MpcCore:
+    """Fed by `on_*` from one thread, ticked from another. `tick` never waits for an encoder run."""
+
+    def __init__(
+        self,
+        model: WorldModel,
+        spec: RobotSpec,
+        config: MpcConfig | None = None,
+        seed: int = 0,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.config = config or MpcConfig()
+        self._model = model
+        self._spec = spec
+        self._timer = timer
+        self._actions = ActionTimeline(spec.dt)
+        self._bias = BiasEstimator(spec.translation_scale, spec.dt)
+        self._belief = Belief(model, self._actions, self._bias, self.config.belief_gain)
+        self._goals = GoalBuffer(model.encoder_id, model.latent_dim)
+        self._sampler = Mppi(self.config.sampler, np.random.default_rng(seed))
+        names = proprio_names(spec)
+        self._proprio_tip = [names.index(f"tip.position.{axis}") for axis in "xyz"]
+        grounding = model.grounding_names
+        self._tip = [grounding.index(f"tip_{axis}") for axis in "xyz"]
+        self._terms = self._objective()
+        # Written by on_* under the lock, read by tick under the lock.
+        self._lock = threading.Lock()
+        self._path: GroundedPath | None = None
+        self._progress = 0.0
+        self._chunks: dict[int, ActionChunk] = {}
+        self._last_plan: Plan | None = None
+        self._sequence = 0
+        self._ticks = 0
+        self._diverged = 0
+        self._prediction_error = 0.0
+        self._divergence = 0.0
+        self._faults: list[Fault] = []
+
+    def on_observation(self, observation: Observation) -> None:
+        """Correct the belief at the image's own time. Raises ValueError as `WorldModel.encode`."""
+        latent = self._model.encode(observation.images, observation.proprio)
+        measured = observation.proprio[self._proprio_tip]
+        with self._lock:
+            try:
+                prior = self._belief.predict(observation.stamp)
+            except ValueError:  # older than anything kept
+                prior = None
+            divergence = self._belief.observe(latent, observation.stamp)
+            if divergence is None:
+                return
+            if prior is not None:
+                error = self._model.ground(prior[None])[0, self._tip] - measured
+                self._prediction_error = float(np.linalg.norm(error))
+            self._divergence = divergence
+            self._watch_divergence(latent, observation.stamp, divergence)
+
+    def on_applied(self, applied: AppliedAction) -> None:
+        """Record what the driver did."""
+        with self._lock:
+            self._actions.applied(applied)
+
+    def on_tip(self, tip: NDArray[np.float64], at: float) -> None:
+        """Take the measured tip (3,) in metres at `at`, about once a tick: feeds the drift estimate."""
+        if not self.config.bias:
+            return
+        with self._lock:
+            self._bias.update(tip, at, self._actions)
+
+    def on_chunk(self, chunk: ActionChunk) -> None:
+        """Keep the policy's chunk; it becomes a candidate when its goal arrives."""
+        with self._lock:
+            self._chunks = {chunk.sequence: chunk, **dict(list(self._chunks.items())[:3])}
+
+    def on_goal(self, goal: LatentGoal, now: float) -> None:
+        """Take over a goal. Raises GoalRefused, and keeps the earlier goal, when it is not valid."""
+        with self._lock:
+            self._goals.offer(goal, now)
+            path = GroundedPath(goal, self._model, self.config.free_pace)
+            self._progress = path.progress_at(now)
+            self._path = path
+
+    def clear_goal(self) -> None:
+        """Forget goal, path and chunks: the instruction has ended, the driver is to hold."""
+        with self._lock:
+            self._goals.clear()
+            self._path = None
+            self._chunks.clear()
+
+    def reset(self) -> None:
+        """Forget everything observed: a new episode."""
+        self.clear_goal()
+        with self._lock:
+            self._belief.reset()
+            self._bias.reset()
+            self._actions = ActionTimeline(self._spec.dt)
+            self._belief = Belief(self._model, self._actions, self._bias, self.config.belief_gain)
+            self._last_plan = None
+
+    def tick(self, now: float) -> TickResult:
+        """Plan at `now`. The plan starts at the driver's next tick that is at least `lead` away."""
+        begin = self._timer()
+        with self._lock:
+            self._ticks += 1
+            plan, imagined, iterations, dominant = self._plan(now, begin)
+            newest = self._belief.newest
+            stats = LoopStats(
+                stamp=now,
+                tick=self._ticks,
+                lateness_ms=0.0,
+                plan_ms=(self._timer() - begin) * 1e3,
+                observation_age_ms=(now - newest.stamp) * 1e3 if newest else -1.0,
+                prediction_error=self._prediction_error,
+                divergence=self._divergence,
+                iterations=iterations,
+                missed_ticks=0,
+                dominant_term=dominant,
+                imagined_tip=imagined,
+            )
+            faults, self._faults = tuple(self._faults), []
+            return TickResult(plan, stats, faults)
+
+    def _plan(self, now: float, begin: float) -> tuple[Plan | None, FloatArray, int, str]:
+        nothing = np.zeros((0, 3), np.float32)
+        newest, path = self._belief.newest, self._path
+        if path is None or newest is None or self._goals.current(now) is not path.goal:
+            return None, nothing, 0, ""
+        if now - newest.stamp > self.config.max_observation_age:
+            self._fault(now, "observation_old", f"newest image is {now - newest.stamp:.2f} s old")
+            return None, nothing, 0, ""
+        start = self._next_driver_tick(now)
+        latent = self._belief.predict(start)
+        previous = self._actions.at(start - 0.5 * self._spec.dt)
+        if latent is None or previous is None:
+            return None, nothing, 0, ""
+        tip = self._model.ground(latent[None])[0, self._tip]
+        horizon = self.config.sampler.horizon
+        self._progress = max(self._progress, path.nearest(tip, self._progress))
+        schedule = path.schedule(self._progress, horizon)
+        target_grounded, target_latents = path.points(schedule)
+        bias = np.zeros(7, np.float32)
+        bias[:3] = self._bias.value
+        candidates = self._candidates(start, tip, target_grounded[:, self._tip], schedule, bias, previous)
+        z0 = np.repeat(latent[None], self.config.sampler.samples, axis=0)
+
+        def judge(actions: FloatArray) -> Rollouts:
+            latents = self._model.rollout(z0[: len(actions)], actions + bias)
+            grounded = self._model.ground(latents)
+            return Rollouts(actions, previous, latents, grounded, target_latents, target_grounded)
+
+        def cost(actions: FloatArray) -> NDArray[np.float64]:
+            rollouts = judge(actions)
+            return np.sum([term.cost(rollouts) for term in self._terms], axis=0)
+
+        try:
+            solution = self._sampler.solve(
+                candidates, cost, lambda: self._timer() - begin > self.config.deadline
+            )
+        except NoFiniteCost as error:
+            self._fault(now, "no_finite_cost", str(error))
+            return None, nothing, 0, ""
+        final = judge(solution.actions[None])
+        costs = [float(term.cost(final)[0]) for term in self._terms]
+        self._sequence += 1
+        plan = Plan(newest.stamp, self._sequence, SOURCE, start, self._spec.dt, solution.actions)
+        self._actions.planned(plan)
+        self._last_plan = plan
+        dominant = self._terms[int(np.argmax(costs))].name
+        return plan, final.grounded[0][:, self._tip], solution.iterations, dominant
+
+    def _candidates(
+        self,
+        start: float,
+        tip: FloatArray,
+        target: FloatArray,
+        schedule: NDArray[np.float64],
+        bias: FloatArray,
+        previous: FloatArray,
+    ) -> list[FloatArray]:
+        """What the sampler starts from: the path followed exactly, the chunk itself, the last plan, HOLD."""
+        horizon, scale = self.config.sampler.horizon, self._spec.translation_scale
+        assert self._path is not None
+        chunk = self._chunks.get(self._path.goal.sequence)
+        rest = np.repeat(previous[None], horizon, axis=0)
+        if chunk is not None:
+            rows = np.minimum(schedule.astype(int), len(chunk.actions) - 1)
+            rest = chunk.actions[rows]
+        candidates = [follow_path(tip, target, rest, scale) - bias, hold(rest)]
+        if chunk is not None:
+            candidates.append(rest - bias)
+        if self._last_plan is not None:
+            candidates.append(shifted(self._last_plan, start, horizon))
+        lower, upper = self.config.sampler.lower, self.config.sampler.upper
+        return [np.clip(candidate, lower, upper).astype(np.float32) for candidate in candidates]
+
+    def _next_driver_tick(self, now: float) -> float:
+        last, dt = self._actions.last_stamp, self._spec.dt
+        earliest = now + self.config.lead
+        if last is None:
+            return earliest
+        return last + dt * max(1.0, np.ceil((earliest - last) / dt - 1e-6))
+
+    def _watch_divergence(self, latent: FloatArray, stamp: float, divergence: float) -> None:
+        self._diverged = self._diverged + 1 if divergence > self.config.divergence_bound else 0
+        if self._diverged >= self.config.divergence_count:
+            self._belief.reset()
+            self._belief.observe(latent, stamp)
+            self._fault(stamp, "divergence", f"prediction was {divergence:.3f} m off: belief starts anew")
+            self._diverged = 0
+
+    def _fault(self, now: float, code: str, text: str) -> None:
+        self._faults.append(Fault(now, code, Severity.WARNING, SOURCE, text))
+
+    def _objective(self) -> list[Term]:
+        config, names = self.config, self._model.grounding_names
+        objects = tuple(i for i, name in enumerate(names) if "cube" in name)
+        return [
+            TipTracking("tip", tuple(self._tip), config.weight_tip),
+            TipTracking("objects", objects, config.weight_objects),
+            LatentTracking(config.weight_latent),
+            Smoothness(config.weight_smoothness),
+            Workspace(self._tip[2], config.weight_workspace, config.lowest_tip),
+        ]

@@ -1,0 +1,1 @@
+"""From raw messages to what the models see: alignment of proprioception with images."""

@@ -1,0 +1,82 @@
+"""Proprioception at the time of an image: joints and commands are remembered, not taken as they come."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_vla_ros.robots.kinematics import Kinematics
+from wm_vla_ros.robots.proprio import proprio
+from wm_vla_ros.types import AppliedAction, RobotState
+
+
+class ProprioHistory:
+    """The last `window` seconds of measured and commanded joints. Not thread-safe."""
+
+    def __init__(self, kinematics: Kinematics, window: float = 2.0) -> None:
+        self._kinematics = kinematics
+        self._window = window
+        self._measured: deque[tuple[float, NDArray[np.float64]]] = deque()
+        self._commanded: deque[tuple[float, NDArray[np.float64]]] = deque()
+
+    def on_joints(self, state: RobotState) -> None:
+        """Remember a measurement. Raises ValueError for joints other than the robot's own, by name."""
+        self._append(self._measured, state.stamp, self._ordered(state.names, state.position))
+
+    def on_applied(self, applied: AppliedAction) -> None:
+        """Remember a command. Raises ValueError as `on_joints`."""
+        joints = self._ordered(applied.joint_names, applied.joint_positions)
+        self._append(self._commanded, applied.stamp, joints)
+
+    def proprio_at(self, stamp: float) -> NDArray[np.float32] | None:
+        """The vector of `robots.proprio` at `stamp` (seconds), or None when the history does not reach there.
+
+        Measured joints are interpolated (the newest is held for at most one tick); the command is the last
+        one written before `stamp`.
+        """
+        measured = self._interpolated(stamp)
+        commanded = self._before(stamp)
+        if measured is None or commanded is None:
+            return None
+        return proprio(self._kinematics, measured, commanded)
+
+    def tip_at(self, stamp: float) -> NDArray[np.float64] | None:
+        """Measured tip (3,) in metres at `stamp`, or None as `proprio_at`."""
+        measured = self._interpolated(stamp)
+        return None if measured is None else self._kinematics.tip_position(measured)
+
+    def latest(self) -> float | None:
+        """Stamp of the newest measurement."""
+        return self._measured[-1][0] if self._measured else None
+
+    def _ordered(self, names: tuple[str, ...], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        wanted = self._kinematics.spec.joint_names
+        if names == wanted:
+            return values
+        if len(set(names)) != len(names) or not set(wanted) <= set(names):
+            raise ValueError(f"joints {names} do not hold each of {wanted} once")
+        return values[[names.index(name) for name in wanted]]
+
+    def _append(self, history: deque, stamp: float, joints: NDArray[np.float64]) -> None:
+        if history and stamp <= history[-1][0]:  # out of order or repeated: the older one is of no use here
+            return
+        history.append((stamp, joints))
+        while history[0][0] < stamp - self._window:
+            history.popleft()
+
+    def _interpolated(self, stamp: float) -> NDArray[np.float64] | None:
+        history = self._measured
+        if not history or stamp < history[0][0] or stamp > history[-1][0] + self._kinematics.spec.dt:
+            return None
+        at = bisect_right(history, stamp, key=lambda item: item[0])
+        if at == len(history):
+            return history[-1][1]
+        (t0, q0), (t1, q1) = history[at - 1], history[at]
+        return q0 + (q1 - q0) * ((stamp - t0) / (t1 - t0))
+
+    def _before(self, stamp: float) -> NDArray[np.float64] | None:
+        at = bisect_right(self._commanded, stamp - 1e-6, key=lambda item: item[0])
+        return self._commanded[at - 1][1] if at else None
