@@ -20,8 +20,10 @@ from wm_vla_ros.world_models.protocol import WorldModel
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """One observation in the belief. posterior: (D,) latent at `stamp`. divergence: grounded prior-to-posterior
-    distance of the tip in metres."""
+    """One observation in the belief.
+
+    observed, posterior: (D,) latents at `stamp`. divergence: metres between prior's and observation's tip.
+    """
 
     stamp: float
     observed: FloatArray

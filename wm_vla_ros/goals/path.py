@@ -54,7 +54,7 @@ class GroundedPath:
         return float(low + int(np.argmin(distance)))
 
     def schedule(self, start: float, ticks: int) -> NDArray[np.float64]:
-        """Path ticks (ticks,) to be at after each of the next control ticks, from `start`, at the path's pace."""
+        """Path ticks (ticks,) to be at after each of the next control ticks, from `start`."""
         out = np.empty(ticks)
         at = start
         for i in range(ticks):

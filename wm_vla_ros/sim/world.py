@@ -68,7 +68,7 @@ class SimWorld:
         return layout
 
     def set_appearance(self, seed: int) -> None:
-        """Light, table colour and camera jitter of `seed`: what an episode looks like, not where things lie."""
+        """Light, table colour and camera jitter of `seed`: how an episode looks, not where things lie."""
         mujoco, model, look = self._mujoco, self.model, sample_appearance(seed)
         model.light_pos[0] = look.light_position
         model.light_dir[0] = np.array([0.2, 0.0, 0.0]) - look.light_position
@@ -89,7 +89,7 @@ class SimWorld:
         self._mujoco.mj_step(self.model, self.data, nstep=substeps)
 
     def set_targets(self, joints: NDArray[np.float64]) -> None:
-        """Servo targets (n,) rad, in the spec's joint order. Raises ValueError unless finite and of that length.
+        """Servo targets (n,) rad, in the spec's joint order. Raises ValueError unless n finite numbers.
 
         MuJoCo itself would zero every control when one is bad.
         """
@@ -140,13 +140,13 @@ class SimWorld:
             self.data.qpos[at : at + 7] = pose
 
     def warnings(self) -> int:
-        """How often MuJoCo warned of divergence (bad position, velocity, acceleration, control) since the reset."""
+        """How often MuJoCo warned of divergence (bad state or control) since the reset."""
         kind = self._mujoco.mjtWarning
         watched = (kind.mjWARN_BADQPOS, kind.mjWARN_BADQVEL, kind.mjWARN_BADQACC, kind.mjWARN_BADCTRL)
         return sum(int(self.data.warning[int(which)].number) for which in watched)
 
     def render(self, camera: str) -> NDArray[np.uint8]:
-        """Image (H, W, 3) of `camera`, RGB. Raises ValueError for an unknown camera, listing the known ones."""
+        """Image (H, W, 3) of `camera`, RGB. Raises ValueError for an unknown camera, listing the others."""
         if camera not in self._camera:
             raise ValueError(f"unknown camera {camera!r}; valid: {', '.join(self._camera)}")
         if self._renderer is None:

@@ -1,4 +1,4 @@
-"""Small changes of action from tick to tick, so that the gate has nothing to cut and gears nothing to rattle."""
+"""Small changes of action from tick to tick: the gate has nothing to cut, the gears nothing to rattle."""
 
 from __future__ import annotations
 

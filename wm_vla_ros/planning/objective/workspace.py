@@ -1,4 +1,4 @@
-"""Keep the tool above the table: the gate and the inverse kinematics would stop it, but only at the surface."""
+"""Keep the tool above the table: inverse kinematics would stop it, but only at the surface."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Mppi:
         return Solution(mean, best_cost, done)
 
     def _population(self, centres: FloatArray, sigma: FloatArray) -> FloatArray:
-        """The centres themselves, then smooth perturbations of each in turn: (samples, H, A), within bounds."""
+        """The centres, then smooth perturbations of each in turn: (samples, H, A), within bounds."""
         config = self.config
         count = config.samples - len(centres)
         knots = self._rng.standard_normal((count, config.knots, len(sigma)), dtype=np.float32) * sigma
