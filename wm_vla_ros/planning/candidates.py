@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wm_vla_ros.types import FloatArray, Plan
 
 # Fastest motion that following a path may ask for: 0.45 m/s, what play has shown the world model.
 _FASTEST = 0.009
+# Largest change of that motion from one tick to the next, metres: 5 m/s^2, below what the gate cuts.
+_SPEED_CHANGE = 0.002
 
 
-def follow_path(tip: FloatArray, target: FloatArray, rest: FloatArray, scale: float) -> FloatArray:
-    """Actions (H, A) that put the tip on `target` (H, 3) metres tick by tick, starting at `tip` (3,).
+def follow_path(
+    tip: FloatArray, target: FloatArray, previous: FloatArray, rest: FloatArray, scale: float
+) -> FloatArray:
+    """Actions (H, A) that bring the tip onto `target` (H, 3) metres and along it, starting at `tip` (3,).
 
-    rest: (H, A), whose entries past the translation are kept. scale: metres per tick at 1.
+    previous: (A,) the action in force before, which bounds the first one. rest: (H, A), whose entries past
+    the translation are kept. scale: metres per tick at 1.
     """
     actions = np.array(rest, dtype=np.float32)
     at = np.asarray(tip, dtype=np.float64)
+    before = np.asarray(previous[:3], dtype=np.float64) * scale
     for i, point in enumerate(target):
-        step = point - at
-        size = float(np.linalg.norm(step))
-        step = step * min(1.0, _FASTEST / max(size, 1e-9))
-        actions[i, :3] = step / scale
-        at = at + step
+        change = _at_most(_at_most(point - at, _FASTEST) - before, _SPEED_CHANGE)
+        before = before + change
+        actions[i, :3] = before / scale
+        at = at + before
     return actions
 
 
@@ -41,3 +47,7 @@ def shifted(plan: Plan, start: float, horizon: int) -> FloatArray:
     row = max(0, round((start - plan.start) / plan.dt))
     rows = np.minimum(np.arange(row, row + horizon), len(plan.actions) - 1)
     return plan.actions[rows]
+
+
+def _at_most(vector: NDArray[np.float64], size: float) -> NDArray[np.float64]:
+    return vector * min(1.0, size / max(float(np.linalg.norm(vector)), 1e-9))

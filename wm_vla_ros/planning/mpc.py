@@ -263,7 +263,7 @@ class MpcCore:
         if chunk is not None:
             rows = np.minimum(schedule.astype(int), len(chunk.actions) - 1)
             rest = chunk.actions[rows]
-        candidates = [follow_path(tip, target, rest, scale) - bias, hold(rest)]
+        candidates = [follow_path(tip, target, previous + bias, rest, scale) - bias, hold(rest)]
         if chunk is not None:
             candidates.append(rest - bias)
         if self._last_plan is not None:

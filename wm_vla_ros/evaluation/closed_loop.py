@@ -1,0 +1,150 @@
+"""`wm-vla eval tasks`: success and time of the whole loop over unseen seeds, beside the policy alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from wm_vla_ros.evaluation.rig import EpisodeResult, RigConditions
+from wm_vla_ros.report import Figure, Report, conditions, mean_interval, proportion
+from wm_vla_ros.sim.tasks import TASKS, task_for_seed
+
+CONTROLLERS = ("stack", "policy_alone")
+
+
+@dataclass(frozen=True, slots=True)
+class EvalSettings:
+    """What to evaluate. robot, policy, world_model: names or paths."""
+
+    task: str
+    seeds: tuple[int, ...]
+    robot: str = "so101"
+    policy: str = ""
+    world_model: str = ""
+    rig: RigConditions = RigConditions()
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds of "1000:1100" (end excluded) or "1,2,3". Raises ValueError saying what is expected."""
+    try:
+        if ":" in text:
+            first, last = (int(part) for part in text.split(":"))
+            seeds = tuple(range(first, last))
+        else:
+            seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0:
+        raise ValueError(f"seeds must be FIRST:LAST (end excluded) or a comma list, got {text!r}")
+    return seeds
+
+
+def evaluate(
+    settings: EvalSettings,
+    controllers: Sequence[str] = CONTROLLERS,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Report, dict[str, list[EpisodeResult]]]:
+    """Run every seed under every controller. Returns the report and the single episodes by controller.
+
+    Raises ValueError for an unknown task or controller, and whatever loading the models raises.
+    """
+    if settings.task not in TASKS:
+        raise ValueError(f"unknown task {settings.task!r}; valid: {', '.join(TASKS)}")
+    unknown = set(controllers) - set(CONTROLLERS)
+    if unknown:
+        raise ValueError(f"unknown controllers {sorted(unknown)}; valid: {', '.join(CONTROLLERS)}")
+    jobs = [(name, seed) for seed in settings.seeds for name in controllers]
+    results: dict[str, list[EpisodeResult]] = {name: [] for name in controllers}
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        chunks = [jobs[i::workers] for i in range(workers)]
+        # One long call per worker keeps its models loaded; single episodes come back for the progress bar.
+        pending = {pool.submit(partial(_episode, settings), *job): job for chunk in chunks for job in chunk}
+        for done, future in enumerate(as_completed(pending), start=1):
+            results[pending[future][0]].append(future.result())
+            progress(done)
+    for episodes in results.values():
+        episodes.sort(key=lambda episode: episode.seed)
+    return _report(settings, results), results
+
+
+def _report(settings: EvalSettings, results: dict[str, list[EpisodeResult]]) -> Report:
+    figures: list[Figure] = []
+    for name, episodes in results.items():
+        suffix = "" if name == "stack" else f"_{name}"
+        wins = [episode for episode in episodes if episode.success]
+        figures.append(proportion(f"{settings.task}.success{suffix}", len(wins), len(episodes)))
+        times = [episode.time for episode in episodes]
+        figures.append(mean_interval(f"{settings.task}.time{suffix}", times, "s"))
+    if len(results) == len(CONTROLLERS):
+        figures.append(_time_ratio(settings.task, results))
+    where = {
+        "loop": "in-process, virtual time, deployed cores",
+        "seeds": f"{settings.seeds[0]}..{settings.seeds[-1]} ({len(settings.seeds)})",
+        "policy": settings.policy,
+        "world_model": settings.world_model,
+        **asdict(settings.rig),
+    }
+    return Report("eval tasks", {**where, **conditions()}, tuple(figures))
+
+
+def _time_ratio(task: str, results: dict[str, list[EpisodeResult]]) -> Figure:
+    """Mean task time over that of the policy alone, paired by seed, with a bootstrap interval.
+
+    A failed episode counts with the task's whole time limit, under either controller.
+    """
+    ours = np.array([episode.time for episode in results["stack"]])
+    alone = np.array([episode.time for episode in results["policy_alone"]])
+    rng = np.random.default_rng(0)
+    picks = rng.integers(len(ours), size=(2000, len(ours)))
+    ratios = ours[picks].sum(axis=1) / alone[picks].sum(axis=1)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    value = float(ours.sum() / alone.sum())
+    return Figure(f"{task}.time_ratio", value, "", len(ours), float(low), float(high))
+
+
+_LOADED: dict[str, Any] = {}
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _episode(settings: EvalSettings, controller: str, seed: int) -> EpisodeResult:
+    from wm_vla_ros.evaluation.controllers import PolicyAlone, TwoLoops
+
+    if not _LOADED:
+        _LOADED.update(_load(settings))
+    rig, policy, model, spec = (_LOADED[key] for key in ("rig", "policy", "model", "spec"))
+    latency = settings.rig.vla_latency
+    driver = (
+        TwoLoops(policy, model, spec, latency)
+        if controller == "stack"
+        else PolicyAlone(policy, spec, latency)
+    )
+    return rig.run(seed, task_for_seed(settings.task, seed), driver, settings.rig)
+
+
+def _load(settings: EvalSettings) -> dict[str, Any]:
+    from wm_vla_ros import world_models
+    from wm_vla_ros.evaluation.rig import Rig
+    from wm_vla_ros.robots.spec import load_robot
+    from wm_vla_ros.vla.policy import SlowPolicy
+
+    spec = load_robot(settings.robot)
+    model = world_models.load(settings.world_model, robot=spec)
+    policy = SlowPolicy(settings.policy)
+    cameras = tuple(sorted({*model.manifest.cameras, *policy.cameras}))
+    return {"spec": spec, "model": model, "policy": policy, "rig": Rig(spec, cameras, (96, 96))}
