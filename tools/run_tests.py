@@ -15,7 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PURE = ("-m", "not graph", "-n", "2", "--maxprocesses", str(len(os.sched_getaffinity(0))))
+# By file: what a file builds once for its tests is built by one worker only.
+PURE = ("-m", "not graph", "-n", str(min(4, len(os.sched_getaffinity(0)))), "--dist", "loadfile")
 GRAPH = ("-m", "graph", "-p", "no:xdist")
 NO_TESTS_COLLECTED = 5
 

@@ -18,19 +18,34 @@ class CommandFolder(TyperGroup):
     """Finds commands by file name; running one imports that file and no other."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+        return [name for name in sorted(self._files()) if self.get_command(ctx, name) is not None]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.list_commands(ctx):
+        file = self._files().get(cmd_name)
+        if file is None:
             return None
-        module = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}")
+        module = importlib.import_module(f"{commands.__name__}.{file}")
         group = getattr(module, "app", None)
+        if group is None and not hasattr(module, "command"):
+            return None  # shared by commands, not one itself
         if group is None:
             group = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             group.command(cmd_name)(module.command)
         command = typer.main.get_command(group)
         command.name = cmd_name
         return command
+
+    @staticmethod
+    def _files() -> dict[str, str]:
+        """Module name by command name."""
+        return {
+            module.name.replace("_", "-"): module.name for module in pkgutil.iter_modules(commands.__path__)
+        }
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"unknown command {args[0]!r}; there are: {', '.join(self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
