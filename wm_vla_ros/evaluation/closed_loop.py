@@ -25,9 +25,9 @@ class EvalSettings:
 
     task: str
     seeds: tuple[int, ...]
-    robot: str = "so101"
-    policy: str = ""
-    world_model: str = ""
+    robot: str
+    policy: str
+    world_model: str
     rig: RigConditions = RigConditions()
 
 

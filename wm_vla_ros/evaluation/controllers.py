@@ -31,7 +31,12 @@ class TwoLoops:
     """The slow policy thinks without pause, `latency` seconds a time, while the fast loop plans every tick."""
 
     def __init__(
-        self, policy: Policy, model: WorldModel, spec: RobotSpec, latency: float, config: MpcConfig | None = None
+        self,
+        policy: Policy,
+        model: WorldModel,
+        spec: RobotSpec,
+        latency: float,
+        config: MpcConfig | None = None,
     ) -> None:
         self._policy = policy
         self._model = model

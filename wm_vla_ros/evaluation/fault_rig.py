@@ -60,18 +60,20 @@ class Rig:
         self.seed = seed
         self.rng = np.random.default_rng([seed, 1])
         self._own = np.random.default_rng([seed, 2])
+        self._planner = np.random.default_rng([seed, 3])
+        self._timer = np.random.default_rng([seed, 4])
         self.clock = FakeClock(100.0 + float(self._own.uniform(0, 10)))
         self.faults: list[Fault] = []
         self.applied: list[AppliedAction] = []
         self.violations: list[str] = []
         self.holds: list[float] = []
-        self.backend = MockBackend(
-            world.spec, self.clock, world.home, lag=float(self._own.uniform(0, 0.5))
-        )
+        self.backend = MockBackend(world.spec, self.clock, world.home, lag=float(self._own.uniform(0, 0.5)))
         self.probe = InvariantProbe(self.backend, world.spec, self.clock)
         self._latch_file = latch_file
         self._jitter = float(self._own.choice([0.0, 0.002]))
-        self._amplitude = self._own.uniform(0.05, 0.2, EE_ACTION_DIM) * self._own.choice([-1, 1], EE_ACTION_DIM)
+        self._amplitude = self._own.uniform(0.05, 0.2, EE_ACTION_DIM) * self._own.choice(
+            [-1, 1], EE_ACTION_DIM
+        )
         self._frequency = self._own.uniform(0.4, 1.0, EE_ACTION_DIM)
         self._origin = self.clock.now()
         self._ticks = 0
@@ -127,10 +129,11 @@ class Rig:
         """The next plan: of a fresh observation, starting now. changes: fields that differ."""
         self._sequence += 1
         fields: dict[str, object] = {
-            "stamp": self.now - float(self._own.uniform(0.0, 0.04)),
+            "stamp": self.now - float(self._planner.uniform(0.0, 0.04)),
             "sequence": self._sequence,
             "source": OWNER,
-            "start": self.now,
+            # A quarter of a tick early, so that a timer's jitter never decides which row is in force.
+            "start": self.now - 0.25 * self.spec.dt,
             "dt": self.spec.dt,
             "actions": self.smooth() if actions is None else actions,
         }
@@ -157,7 +160,7 @@ class Rig:
         for _ in range(count):
             self._ticks += 1
             beat = self._origin + self._ticks * self.spec.dt
-            self.clock.sleep_until(beat + float(self._own.uniform(0, 1)) * self._jitter)
+            self.clock.sleep_until(beat + float(self._timer.uniform(0, 1)) * self._jitter)
             report = self._tick_now()
         return report
 
@@ -193,6 +196,20 @@ class Rig:
         return any(
             fault.code == code and -1e-9 <= fault.stamp - since <= within + 1e-9 for fault in self.faults
         )
+
+    def writes_equal(self, other: Rig) -> bool:
+        """Both runs wrote the same targets at the same times."""
+        log, others = self.probe.log, other.probe.log
+        return log.times == others.times and np.array_equal(log.array(), others.array())
+
+    def farthest_from(self, other: Rig) -> float:
+        """Greatest distance of a target to the other run's at the same tick, rad; inf if their numbers differ."""
+        mine, others = self.probe.log.array(), other.probe.log.array()
+        return float(np.max(np.abs(mine - others))) if mine.shape == others.shape else np.inf
+
+    def refusal_of(self, plan: Plan) -> FaultCode:
+        """What a plan whose stamp is an hour off must be refused for."""
+        return FaultCode.STALE if plan.stamp < self.now else FaultCode.FUTURE
 
     def finish(self) -> None:
         """Let the last faults out, and judge the whole run."""
