@@ -1,0 +1,1 @@
+"""Data sets: LeRobotDataset v3 out and in, episodes recorded in simulation."""

@@ -1,0 +1,295 @@
+"""Records episodes in simulation, faster than real time, in several processes, into one data set.
+
+Each process simulates, renders and encodes its own share of the episodes; the parent writes rows and
+metadata in episode order. What an episode holds depends on its seed alone, not on how many processes there
+were.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wm_vla_ros.data.behaviours import Interruption, NoInterruption, NoiseBursts, PolicyTurns
+from wm_vla_ros.data.episode import (
+    ACTION,
+    DISTURBED,
+    ENVIRONMENT,
+    EXPERT_ACTION,
+    FRAME_AGE,
+    STATE,
+    SUCCESS,
+    DatasetSpec,
+    Episode,
+    EpisodeBuffer,
+)
+from wm_vla_ros.robots.spec import RobotSpec, load_robot
+from wm_vla_ros.sim.tasks import OBJECT_STATE_NAMES, TASKS, Task, task_for_seed
+from wm_vla_ros.types import EE_ACTION_NAMES
+
+POLICIES = ("expert", "play", "dagger")
+CAMERAS = ("front", "wrist")
+# Frames are rendered at every second row (25 Hz) and held in between: as cameras do.
+FRAME_STRIDE = 2
+PLAY_TASK = "play"
+PLAY_SECONDS = 6.0
+# Rows recorded after success, in which the expert stays: a policy has to learn to stop.
+ROWS_AFTER_SUCCESS = 30
+# Scene seeds below this are for evaluation and never recorded.
+FIRST_SEED = 1_000_000
+_RETRY, _ATTEMPTS = 100_000, 9
+
+
+@dataclass(frozen=True)
+class CollectOptions:
+    """What to record. task: "reach" or "push", or None with policy "play".
+
+    policy: "expert" (noise: with bursts of disturbance), "play" (random contact-rich motion), or "dagger"
+    (a trained policy from `checkpoint` acts in turns with the expert). Failed demonstrations are recorded
+    anew from another seed. seed: number of the series; every series has its own scenes.
+    """
+
+    episodes: int
+    policy: str
+    task: str | None = None
+    seed: int = 0
+    noise: bool = True
+    checkpoint: str | None = None
+    robot: str = "so101"
+    cameras: tuple[str, ...] = CAMERAS
+    width: int = 96
+    height: int = 96
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(f"unknown policy {self.policy!r}; valid: {', '.join(POLICIES)}")
+        if self.policy != "play" and self.task not in TASKS:
+            raise ValueError(f"unknown task {self.task!r}; valid: {', '.join(TASKS)}")
+        if not 1 <= self.episodes <= _RETRY:
+            raise ValueError(f"episodes must be between 1 and {_RETRY}, got {self.episodes}")
+        if not 0 <= self.seed < 1000:
+            raise ValueError(f"seed must be between 0 and 999, got {self.seed}")
+        if (self.policy == "dagger") != (self.checkpoint is not None):
+            raise ValueError("a checkpoint goes with policy 'dagger', and only with it")
+
+    def scene_seed(self, episode: int, attempt: int) -> int:
+        """Seed of an episode's scene; attempt counts its failed demonstrations."""
+        return FIRST_SEED * (1 + self.seed) + attempt * _RETRY + episode
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What came of it. attempts: demonstrations tried; rows: written."""
+
+    episodes: int
+    attempts: int
+    rows: int
+
+
+def dataset_spec(spec: RobotSpec, options: CollectOptions) -> DatasetSpec:
+    """Columns of the data set that `collect` writes for this robot."""
+    from wm_vla_ros.robots.proprio import proprio_names
+
+    return DatasetSpec(
+        robot=spec.name,
+        fps=round(1.0 / spec.dt),
+        state_names=proprio_names(spec),
+        action_names=EE_ACTION_NAMES,
+        environment_names=OBJECT_STATE_NAMES,
+        cameras=options.cameras,
+        height=options.height,
+        width=options.width,
+    )
+
+
+def collect(options: CollectOptions, out: Path, workers: int, progress: Any = None) -> Collected:
+    """Record into the new folder `out` with this many processes.
+
+    progress: called with the number of episodes written after each one. Raises FileExistsError when `out`
+    exists, ValueError for options that do not fit, RuntimeError when a process fails or demonstrations keep
+    failing. What was written until then is a valid data set.
+    """
+    from wm_vla_ros.data.lerobot_writer import EpisodeWriter, refuse_existing
+
+    refuse_existing(out)
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    spec = dataset_spec(load_robot(options.robot), options)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    attempts = rows = 0
+    # Results wait here until those of earlier episodes have been written.
+    waiting: dict[int, Any] = {}
+    with (
+        EpisodeWriter(out, spec) as writer,
+        _Workers(options, out, min(workers, options.episodes)) as results,
+    ):
+        for number, episode, video, tried in results:
+            waiting[number] = (episode, video)
+            attempts += tried
+            while writer.episodes in waiting:
+                episode, video = waiting.pop(writer.episodes)
+                writer.save_episode(episode, video)
+                rows += len(episode)
+                if progress is not None:
+                    progress(writer.episodes)
+    return Collected(options.episodes, attempts, rows)
+
+
+class _Workers:
+    """Context manager: the processes, and an iterator over what they record."""
+
+    def __init__(self, options: CollectOptions, root: Path, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._options = options
+        self._results: Any = context.Queue(maxsize=2 * count)
+        self._processes = [
+            context.Process(target=_work, args=(options, root, index, count, self._results), daemon=True)
+            for index in range(count)
+        ]
+
+    def __enter__(self) -> Iterator[tuple[int, Episode, Any, int]]:
+        for process in self._processes:
+            process.start()
+        return self._iterate()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for process in self._processes:
+            if kind is not None:
+                process.terminate()
+            process.join()
+
+    def _iterate(self) -> Iterator[tuple[int, Episode, Any, int]]:
+        finished = 0
+        while finished < len(self._processes):
+            try:
+                message = self._results.get(timeout=5.0)
+            except queue.Empty:
+                for index, process in enumerate(self._processes):
+                    if process.exitcode not in (None, 0):
+                        raise RuntimeError(
+                            f"recording process {index} ended with {process.exitcode}"
+                        ) from None
+                continue
+            if message is None:
+                finished += 1
+            elif isinstance(message, str):
+                raise RuntimeError(f"a recording process failed:\n{message}")
+            else:
+                yield message
+
+
+def _work(options: CollectOptions, root: Path, index: int, count: int, results: Any) -> None:
+    """One process: episodes index, index + count, ... into its own video files."""
+    # More threads than processes make small matrix products slower, never faster.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from wm_vla_ros.data.video_shard import VideoShard
+
+    try:
+        recorder = Recorder(options)
+        with VideoShard(root, recorder.dataset, chunk_index=index) as shard:
+            for number in range(index, options.episodes, count):
+                episode, attempts = recorder.record(number)
+                episode.validate(recorder.dataset)
+                video = shard.append(episode)
+                # Frames are in the video by now; sending them as well would cost more than encoding.
+                results.put((number, replace(episode, frames={}), video, attempts))
+        results.put(None)
+    except Exception:
+        results.put(traceback.format_exc())
+
+
+class Recorder:
+    """Records single episodes in one world."""
+
+    def __init__(self, options: CollectOptions) -> None:
+        from wm_vla_ros.data.simulated_arm import SimulatedArm
+
+        self.options = options
+        self.spec = load_robot(options.robot)
+        self.dataset = dataset_spec(self.spec, options)
+        self._arm = SimulatedArm(self.spec, options.width, options.height)
+        self._task: Task | None = None
+        self._interruption = self._make_interruption()
+
+    def record(self, number: int) -> tuple[Episode, int]:
+        """Episode `number` of the series, and how many attempts it took. Raises RuntimeError if all fail."""
+        for attempt in range(_ATTEMPTS):
+            seed = self.options.scene_seed(number, attempt)
+            if self.options.policy == "play":
+                return self._play(seed), 1
+            episode = self._demonstrate(seed)
+            if episode.columns[SUCCESS].any():
+                return episode, attempt + 1
+        raise RuntimeError(f"episode {number}: the expert failed {_ATTEMPTS} times in a row")
+
+    def _demonstrate(self, seed: int) -> Episode:
+        from wm_vla_ros.sim.expert import ScriptedExpert
+
+        task = task_for_seed(str(self.options.task), seed)
+        self._task = task
+        self._arm.reset(seed, task)
+        self._interruption.start(np.random.default_rng([seed, 3]))
+        expert = ScriptedExpert(self.spec, task)
+        buffer = EpisodeBuffer()
+        rows = round(task.time_limit / self.spec.dt)
+        since_success = 0
+        while buffer.rows < rows and since_success < ROWS_AFTER_SUCCESS:
+            label = expert.action(self._arm.world)
+            instead = self._interruption(label)
+            action = label if instead is None else instead
+            reached = self._row(buffer, action, label, disturbed=instead is not None)
+            since_success = since_success + 1 if reached else 0
+        episode = buffer.build(task.instruction, seed)
+        # A success that was passed through on the way, and lost, is no demonstration of the task.
+        if not reached:
+            episode.columns[SUCCESS][:] = False
+        return episode
+
+    def _play(self, seed: int) -> Episode:
+        from wm_vla_ros.sim.play import PlayPolicy
+
+        self._task = None
+        self._arm.reset(seed, None)
+        policy = PlayPolicy(self.spec, np.random.default_rng([seed, 4]))
+        buffer = EpisodeBuffer()
+        for _ in range(round(PLAY_SECONDS / self.spec.dt)):
+            action = policy.action(self._arm.world)
+            self._row(buffer, action, action, disturbed=True)
+        return buffer.build(PLAY_TASK, seed)
+
+    def _row(self, buffer: EpisodeBuffer, action: np.ndarray, label: np.ndarray, disturbed: bool) -> bool:
+        """Observe, act, and store both as one row; returns whether the task is done after it."""
+        arm = self._arm
+        age = buffer.rows % FRAME_STRIDE
+        values = {
+            STATE: arm.proprio(),
+            EXPERT_ACTION: label,
+            ENVIRONMENT: arm.world.object_state(),
+            FRAME_AGE: age * self.spec.dt,
+            DISTURBED: disturbed,
+        }
+        images = arm.images(self.options.cameras) if age == 0 else None
+        executed = arm.apply(action)
+        reached = self._task is not None and arm.success(self._task)
+        buffer.add(values | {ACTION: executed, SUCCESS: reached}, images)
+        return reached
+
+    def _make_interruption(self) -> Interruption:
+        if self.options.policy == "dagger":
+            from wm_vla_ros.vla.policy import ChunkPlayer, SlowPolicy
+
+            player = ChunkPlayer(SlowPolicy(str(self.options.checkpoint)))
+            return PolicyTurns(lambda: self._ask(player), player.restart)
+        return NoiseBursts(self.spec) if self.options.noise else NoInterruption()
+
+    def _ask(self, player: Any) -> np.ndarray:
+        assert self._task is not None
+        return player.action(self._arm.images, self._arm.proprio(), self._task.instruction)
