@@ -191,11 +191,9 @@ class Rig:
         if not condition:
             self.violations.append(text)
 
-    def flagged(self, code: FaultCode, since: float, within: float) -> bool:
-        """Whether a Fault `code` was published in [since, since + within]."""
-        return any(
-            fault.code == code and -1e-9 <= fault.stamp - since <= within + 1e-9 for fault in self.faults
-        )
+    def flagged(self, code: FaultCode, since: float) -> bool:
+        """Whether a Fault `code` was published between `since` and now."""
+        return any(fault.code == code and fault.stamp >= since - 1e-9 for fault in self.faults)
 
     def writes_equal(self, other: Rig) -> bool:
         """Both runs wrote the same targets at the same times."""
@@ -203,7 +201,7 @@ class Rig:
         return log.times == others.times and np.array_equal(log.array(), others.array())
 
     def farthest_from(self, other: Rig) -> float:
-        """Greatest distance of a target to the other run's at the same tick, rad; inf if their numbers differ."""
+        """Greatest distance of a target to the other run's at the same tick, rad; inf if the counts differ."""
         mine, others = self.probe.log.array(), other.probe.log.array()
         return float(np.max(np.abs(mine - others))) if mine.shape == others.shape else np.inf
 

@@ -127,9 +127,9 @@ class Gate:
         self, wanted: Joints, target: Joints, now: float, clamped: NDArray[np.bool_]
     ) -> tuple[Joints, list[Limited]]:
         limits, position = self.limits, self.position
-        # A write moved the arm by `_step` in the time until now: when ticks were missed it has been slower.
-        late = (now - self._written_at) / limits.dt
-        last = self._step if late <= 1.0 else self._step / late
+        # A write moved the arm by `_step` in the ticks until now: when some were missed it has been slower.
+        ticks = max(1.0, np.floor((now - self._written_at) / limits.dt + 1e-6))
+        last = self._step / ticks
         change = limits.step_change
         fastest = np.minimum(limits.step, last + change)
         slowest = np.maximum(-limits.step, last - change)

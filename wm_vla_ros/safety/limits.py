@@ -82,21 +82,11 @@ class JointLimits:
         return ", ".join(name for name, marked in zip(self.names, joints, strict=True) if marked)
 
 
-def stopping_distance(step: Joints, step_change: Joints) -> Joints:
-    """Travel after a tick of `step` >= 0 while braking by `step_change` a tick; (n,) rad.
-
-    sum over k >= 1 of max(step - k * step_change, 0).
-    """
-    ticks = np.floor(step / step_change)
-    return ticks * step - step_change * ticks * (ticks + 1) / 2
-
-
 def greatest_step(room: Joints, step_change: Joints) -> Joints:
     """The largest step (n,) from which the joint still stops within `room` (n,) >= 0, step included; rad.
 
-    Inverse of step + stopping_distance(step): with n braking ticks to follow,
-    room = (n + 1) * step - step_change * n * (n + 1) / 2, and n is the largest integer with
-    step_change * n * (n + 1) / 2 <= room.
+    A step s and the n steps of braking after it travel (n + 1) * s - step_change * n * (n + 1) / 2 = room,
+    where n is the largest integer with step_change * n * (n + 1) / 2 <= room.
     """
     ticks = np.floor((np.sqrt(1.0 + 8.0 * room / step_change) - 1.0) / 2.0)
     return (room + step_change * ticks * (ticks + 1) / 2) / (ticks + 1)

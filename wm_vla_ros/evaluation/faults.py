@@ -1,0 +1,160 @@
+"""The fault campaign: which cases there are, their runs, and what they add up to."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wm_vla_ros.drivers.mock import MockSpec
+from wm_vla_ros.evaluation.fault_cases import CASES, MOTION_CASES, row
+from wm_vla_ros.evaluation.fault_gate import gate_under_fire
+from wm_vla_ros.evaluation.fault_rig import Rig, World, mock_world, robot_world
+from wm_vla_ros.report import Figure, Report, conditions
+
+GATE_CASE = 78
+GATE_ACTIONS = 1_000_000
+VALID_CASES = tuple(sorted((*CASES, GATE_CASE)))
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case in one place (where). violations: how many, examples: the first few in words."""
+
+    number: int
+    where: str
+    inject: str
+    expected: str
+    runs: int
+    violations: int
+    examples: tuple[str, ...]
+    hold_max_ms: float | None
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        return self.violations == 0
+
+
+def parse_cases(text: str) -> tuple[int, ...]:
+    """Case numbers of "1-15,36,38". Raises ValueError for anything else, listing the valid numbers."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            begin = int(first)
+            end = int(last) if dash else begin
+        except ValueError:
+            raise ValueError(f"{part.strip()!r} is no case number; valid cases: {_listed()}") from None
+        chosen = range(begin, end + 1)
+        unknown = [number for number in chosen if number not in VALID_CASES]
+        if unknown or not chosen:
+            wrong = ", ".join(map(str, unknown)) or part.strip()
+            raise ValueError(f"unknown case {wrong}; valid cases: {_listed()}")
+        numbers.update(chosen)
+    return tuple(sorted(numbers))
+
+
+def run_pure(
+    numbers: tuple[int, ...], runs: int, robot: str, gate_actions: int = GATE_ACTIONS
+) -> Iterator[CaseResult]:
+    """The cases that need no process, each over `runs` seeds; motion cases on `robot`'s kinematics too."""
+    mock = mock_world()
+    real = robot_world(robot) if set(numbers) & set(MOTION_CASES) else mock
+    for number in numbers:
+        if number == GATE_CASE:
+            yield _gate_case(gate_actions)
+            continue
+        yield _run_case(number, mock, runs)
+        if number in MOTION_CASES:
+            yield _run_case(number, real, runs)
+
+
+def summarise(results: list[CaseResult], extra: dict[str, object]) -> Report:
+    """The campaign's figures; every case's row is in conditions.cases."""
+    numbers = sorted({result.number for result in results})
+    passed = sum(all(r.passed for r in results if r.number == number) for number in numbers)
+    holds = [result.hold_max_ms for result in results if result.hold_max_ms is not None]
+    figures = [
+        Figure("faults.violations", sum(result.violations for result in results), "", _runs(results)),
+        Figure("faults.cases_passed", passed, "cases", len(numbers)),
+    ]
+    if holds:
+        figures.insert(1, Figure("faults.hold_max_ms", max(holds), "ms", _runs(results)))
+    rows = [
+        {
+            "case": result.number,
+            "where": result.where,
+            "runs": result.runs,
+            "violations": result.violations,
+            "examples": list(result.examples),
+            "hold_max_ms": result.hold_max_ms,
+            "seconds": round(result.seconds, 1),
+        }
+        for result in results
+    ]
+    return Report("faults", conditions() | extra | {"cases": rows}, tuple(figures))
+
+
+def _run_case(number: int, world: World, runs: int) -> CaseResult:
+    case = CASES[number]
+    violations: list[str] = []
+    holds: list[float] = []
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(runs):
+            rig = Rig(world, seed, latch_file=Path(folder) / f"{seed}.estop")
+            case(rig)
+            rig.finish()
+            violations += [f"seed {seed}: {text}" for text in rig.violations]
+            holds += rig.holds
+    return _result(number, world.name, case, runs, violations, holds, begun)
+
+
+def _gate_case(actions: int) -> CaseResult:
+    def random_gate() -> None:
+        """78 | 10^6 random actions and times at the gate | 0 invariant breaks"""
+
+    begun = time.monotonic()
+    violations = gate_under_fire(MockSpec(), actions, seed=GATE_CASE)
+    return _result(GATE_CASE, "gate", random_gate, actions, violations, [], begun)
+
+
+def _result(
+    number: int,
+    where: str,
+    case: Callable[..., None],
+    runs: int,
+    violations: list[str],
+    holds: list[float],
+    begun: float,
+) -> CaseResult:
+    inject, expected = row(case)
+    return CaseResult(
+        number,
+        where,
+        inject,
+        expected,
+        runs,
+        len(violations),
+        tuple(violations[:3]),
+        max(holds) * 1e3 if holds else None,
+        time.monotonic() - begun,
+    )
+
+
+def _runs(results: list[CaseResult]) -> int:
+    return sum(result.runs for result in results if result.number != GATE_CASE)
+
+
+def _listed() -> str:
+    """The valid numbers with runs of neighbours folded: "1-15, 36"."""
+    parts: list[list[int]] = []
+    for number in VALID_CASES:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
