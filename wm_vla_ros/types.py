@@ -34,7 +34,7 @@ def frozen_array(value: ArrayLike, ndim: int, name: str, dtype: type = np.float3
     Raises ValueError when `value` has another number of dimensions. Finiteness is the safety gate's
     and the goal buffer's to judge: a value has to be representable to be refused by name.
     """
-    array = np.array(value, dtype=dtype, order="C")
+    array: NDArray = np.array(value, dtype=dtype, order="C")
     if array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}")
     array.setflags(write=False)
