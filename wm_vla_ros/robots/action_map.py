@@ -100,17 +100,17 @@ class ActionMap:
         measured: (n,) rad; the commanded tip stays within the spec's leash of the measured one.
         Raises ValueError for an action that is not 7 finite numbers, Unreachable when limits leave no motion.
         """
-        action = np.asarray(action, dtype=np.float64)
-        if action.shape != (EE_ACTION_DIM,) or not np.all(np.isfinite(action)):
+        wanted = np.asarray(action, dtype=np.float64)
+        if wanted.shape != (EE_ACTION_DIM,) or not np.all(np.isfinite(wanted)):
             raise ValueError(f"an end-effector action is {EE_ACTION_DIM} finite numbers, got {action}")
-        rotation, position = self._target_pose(action)
+        rotation, position = self._target_pose(wanted)
         anchor = self._kinematics.tip_position(measured)
         lead = position - anchor
         distance = float(np.linalg.norm(lead))
         if distance > self.spec.leash:
             position = anchor + lead * (self.spec.leash / distance)
         target = self._solve(rotation, position)
-        target[-1] = self._gripper_target(float(action[6]))
+        target[-1] = self._gripper_target(float(wanted[6]))
         return target
 
     def commit(self, applied: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -28,9 +28,12 @@ class Rollouts:
 
 
 class Term(Protocol):
-    """name is what a plan reports when this term dominates."""
+    """One cost of a plan."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What a plan reports when this term dominates."""
+        ...
 
     def cost(self, rollouts: Rollouts) -> NDArray[np.float64]:
         """(N,) cost, at least 0."""

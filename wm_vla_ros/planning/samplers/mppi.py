@@ -56,7 +56,8 @@ class Mppi:
         self.config = config
         self._rng = rng
         self._basis = _spline_basis(config.horizon, config.knots)
-        self._lower, self._upper = np.float32(config.lower), np.float32(config.upper)
+        self._lower = np.asarray(config.lower, np.float32)
+        self._upper = np.asarray(config.upper, np.float32)
 
     def solve(
         self,
@@ -74,7 +75,7 @@ class Mppi:
         given = np.stack([np.asarray(candidate, np.float32) for candidate in candidates])
         if given.shape[1:] != shape or len(given) >= config.samples:
             raise ValueError(f"candidates are {given.shape}, need fewer than {config.samples} of {shape}")
-        centres, sigma = given, np.float32(config.sigma)
+        centres, sigma = given, np.asarray(config.sigma, np.float32)
         best, best_cost, done = given[0], np.inf, 0
         for _ in range(config.iterations):
             population = self._population(centres, sigma)
