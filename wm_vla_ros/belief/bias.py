@@ -52,7 +52,9 @@ class BiasEstimator:
         self._raw = np.zeros(3)
 
     def update(self, tip: NDArray[np.float64], at: float, timeline: ActionTimeline) -> None:
-        """Take a measured tip (3,) in metres at time `at`, about once a tick."""
+        """Take a measured tip (3,) in metres at time `at`; used at most once a tick."""
+        if self._tips and at - self._tips[-1][0] < 0.75 * self._dt:
+            return
         self._tips.append((at, np.asarray(tip, dtype=np.float64)))
         while len(self._tips) > 1 and self._tips[1][0] <= at - self._window:
             self._tips.pop(0)
