@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prints the path of a Python 3.12 that can make a virtual environment and compile extensions.
 # Looks at $PYTHON, PATH, pyenv, then at what uv has or can fetch. Prints nothing and fails when none is found.
+# usage: tools/find_python.sh [--no-fetch]
 set -euo pipefail
 
 usable() {
@@ -27,6 +28,7 @@ for candidate in "${candidates[@]}"; do
     fi
 done
 
+[ "${1:-}" != --no-fetch ] || exit 1
 # No Python 3.12 here. uv brings its own where the network allows it.
 if ! uv="$(command -v uv)"; then
     bootstrap="$(cd "$(dirname "$0")/.." && pwd)/build/bootstrap"
