@@ -46,6 +46,25 @@ def test_a_stall_is_skipped_and_counted_and_not_caught_up():
     assert after.deadline == pytest.approx(stalled.deadline + 0.02)
 
 
+@pytest.mark.parametrize("reference", [0.004, 0.013, 100.004, -3.0])
+def test_aligned_deadlines_meet_the_reference_on_the_grid(reference):
+    clock = FakeClock()
+    ticker = Ticker(clock, 0.02)
+    ticker.wait()
+    ticker.align(reference, 0.001)
+    tick = ticker.wait()
+    off = (tick.deadline - reference) / 0.02
+    assert off == pytest.approx(round(off), abs=1e-6)
+    assert 0.01 - 1e-9 <= tick.deadline - 0.02 <= 0.03 + 1e-9
+
+
+def test_alignment_within_the_tolerance_changes_nothing():
+    ticker = Ticker(FakeClock(), 0.02)
+    first = ticker.wait()
+    ticker.align(first.deadline + 0.0009, 0.001)
+    assert ticker.wait().deadline == pytest.approx(first.deadline + 0.02)
+
+
 @pytest.mark.parametrize("period", [0.0, -1.0, float("nan")])
 def test_a_period_must_be_positive(period):
     with pytest.raises(ValueError, match="period"):

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
 import sys
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from wm_vla_ros.clock import Clock
@@ -59,6 +62,98 @@ class Ticker:
         self._deadline += missed * self._period
         self._index += 1 + missed
         return Tick(self._index, self._deadline, behind - missed * self._period, missed)
+
+    def align(self, reference: float, tolerance: float) -> None:
+        """Shift the deadlines by less than half a period so that `reference` (s) lies on their grid.
+
+        Does nothing while they are within `tolerance` of it.
+        """
+        phase = (self._deadline - reference) / self._period
+        offset = (phase - round(phase)) * self._period
+        if abs(offset) > tolerance:
+            self._deadline -= offset
+
+
+class LatenessStats:
+    """Lateness of the last ticks, for diagnostics. Written by one thread; readers may be a tick behind."""
+
+    def __init__(self, window: int = 500) -> None:
+        self._lateness: deque[float] = deque(maxlen=window)
+        self._ticks = 0
+        self._missed = 0
+
+    def add(self, lateness: float, missed: int) -> None:
+        """One tick: lateness in s, and the periods that were skipped before it."""
+        self._lateness.append(lateness)
+        self._ticks += 1
+        self._missed += missed
+
+    def summary(self) -> dict[str, object]:
+        """Ticks and missed ticks since the start; median and 99th percentile of the last ticks, ms."""
+        recent = sorted(self._lateness)
+        out: dict[str, object] = {"ticks": self._ticks, "missed_ticks": self._missed}
+        if recent:
+            out["late_p50_ms"] = round(recent[len(recent) // 2] * 1e3, 3)
+            out["late_p99_ms"] = round(recent[int(len(recent) * 0.99)] * 1e3, 3)
+        return out
+
+
+class ScaledClock:
+    """Seconds that pass `speed` times as fast as those of `clock`, from its present time on."""
+
+    def __init__(self, clock: Clock, speed: float) -> None:
+        if not speed > 0.0:
+            raise ValueError(f"speed must be positive, got {speed}")
+        self._clock = clock
+        self._speed = speed
+        self._origin = clock.now()
+
+    def now(self) -> float:
+        return self._origin + (self._clock.now() - self._origin) * self._speed
+
+    def sleep_until(self, deadline: float) -> None:
+        self._clock.sleep_until(self._origin + (deadline - self._origin) / self._speed)
+
+
+class Mailbox:
+    """Work that other threads want done in the thread of a loop, which alone may touch what it owns.
+
+    The loop calls `serve` once a period; between `open` and `close` others call `ask`.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[tuple[Callable[[], str], Future[str]]] = queue.SimpleQueue()
+        self._open = False
+
+    def open(self) -> None:
+        """The loop is about to run."""
+        self._open = True
+
+    def close(self) -> None:
+        """The loop has ended: whoever still waits is told."""
+        self._open = False
+        while not self._waiting.empty():
+            self._waiting.get()[1].set_exception(ValueError("not active"))
+
+    def ask(self, work: Callable[[], str], timeout: float = 2.0) -> str:
+        """What `work` returns in the loop's thread. timeout: s.
+
+        Raises the ValueError that `work` raises, ValueError while closed, TimeoutError when nobody serves.
+        """
+        if not self._open:
+            raise ValueError("not active")
+        answer: Future[str] = Future()
+        self._waiting.put((work, answer))
+        return answer.result(timeout)
+
+    def serve(self) -> None:
+        """Do what is waiting. Exceptions other than ValueError are the loop's own and end it."""
+        while not self._waiting.empty():
+            work, answer = self._waiting.get()
+            try:
+                answer.set_result(work())
+            except ValueError as error:
+                answer.set_exception(error)
 
 
 def request_fifo(priority: int, warn: Callable[[str], None]) -> bool:

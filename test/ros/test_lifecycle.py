@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.params import setting
@@ -29,6 +31,9 @@ class Recorder(ManagedNode[Settings]):
 
     def configure(self) -> None:
         self.steps.append("configure")
+        self.create_publisher(String, "out", 1)
+        self.create_subscription(String, "in", lambda _: None, 1)
+        self.create_service(Trigger, "service", lambda _, answer: answer)
         if self.error:
             raise self.error
 
@@ -69,10 +74,25 @@ def test_shutdown_from_active_stops_acting_first(node):
     assert node.finished.is_set()
 
 
-def test_configuring_again_after_cleanup_works(node):
+def entities(node) -> list[int]:
+    return [len(list(kind)) for kind in (node.publishers, node.subscriptions, node.services, node.timers)]
+
+
+def test_cleanup_leaves_nothing_behind_however_often(node):
+    """Publishers of an earlier configure used to stay on the graph and count as a second writer."""
+    at_start = entities(node)
+    for _ in range(3):
+        assert node.trigger_configure() is SUCCESS
+        assert entities(node) == [count + more for count, more in zip(at_start, (2, 1, 1, 1), strict=True)]
+        assert node.trigger_cleanup() is SUCCESS
+        assert entities(node) == at_start
+
+
+def test_a_refused_configure_leaves_no_entity_behind(node):
+    at_start = entities(node)
+    node.error = ValueError("no")
     node.trigger_configure()
-    node.trigger_cleanup()
-    assert node.trigger_configure() is SUCCESS
+    assert entities(node) == at_start
 
 
 @pytest.mark.parametrize("error", [ValueError("no such model 'x'"), RuntimeError("a bug")])

@@ -206,6 +206,18 @@ def goal_from_msg(message: wm.LatentGoal, door: TimeDoor) -> LatentGoal:
     )
 
 
+def withdrawal(instruction: str, stamp: float, door: TimeDoor) -> wm.LatentGoal:
+    """The message that ends an instruction: a goal without embeddings; the planner forgets its own."""
+    message = wm.LatentGoal(instruction=instruction)
+    _stamped(message, stamp, door)
+    return message
+
+
+def is_withdrawal(message: wm.LatentGoal) -> bool:
+    """Whether `message` takes the goal back instead of setting one."""
+    return message.dim == 0 and len(message.embeddings) == 0
+
+
 def fault_to_msg(fault: Fault, door: TimeDoor) -> wm.Fault:
     """Severities have the same numbers on both sides."""
     message = wm.Fault(

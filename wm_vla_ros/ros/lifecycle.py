@@ -2,10 +2,10 @@
 
 A subclass implements plain methods and raises plain exceptions:
 
-    configure()    load files and models, create publishers and subscriptions
+    configure()    load files and models, create publishers, subscriptions, services and timers
     activate()     start threads and timers: from here on the node acts
     deactivate()   stop acting
-    cleanup()      let go of what configure() made
+    cleanup()      let go of what configure() loaded; the ROS entities it made go by themselves
 
 With `autostart` (the default) `run` takes the node to active by itself; without it a lifecycle manager
 does. A configure that fails under autostart ends the process with EXIT_REFUSED.
@@ -56,7 +56,7 @@ class ManagedNode[S: NodeSettings](LifecycleNode):
         self.clock, self.door = node_clock(self)
         self.failure: str | None = None
         self.finished = threading.Event()
-        self._diagnostics: Any = None
+        self._entities_at_start: set[int] = {id(entity) for entity, _ in self._entities()}
 
     # What a subclass fills in.
     def configure(self) -> None:
@@ -69,7 +69,7 @@ class ManagedNode[S: NodeSettings](LifecycleNode):
         """Stop acting. Must return within a second."""
 
     def cleanup(self) -> None:
-        """Let go of what configure() made; also called when configure() failed half way."""
+        """Let go of what configure() loaded; also called when configure() failed half way."""
 
     def interrupt(self) -> None:
         """Wake whatever blocks a callback: the process is about to end."""
@@ -109,10 +109,10 @@ class ManagedNode[S: NodeSettings](LifecycleNode):
     def on_configure(self, state: RclpyState) -> TransitionCallbackReturn:
         outcome = self._attempt("configure", self.configure)
         if outcome is not SUCCESS:
-            self.cleanup()
+            self._release()
             return outcome
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.REPORT)
-        self._timer = self.create_timer(self.settings.diagnostics_period, self._report)
+        self.create_timer(self.settings.diagnostics_period, self._report)
         return super().on_configure(state)
 
     def on_activate(self, state: RclpyState) -> TransitionCallbackReturn:
@@ -140,9 +140,20 @@ class ManagedNode[S: NodeSettings](LifecycleNode):
         self.finished.set()
         return SUCCESS
 
+    def _entities(self) -> list[tuple[Any, Callable[[Any], Any]]]:
+        groups = (
+            (self.timers, self.destroy_timer),
+            (self.subscriptions, self.destroy_subscription),
+            (self.services, self.destroy_service),
+            (self.clients, self.destroy_client),
+            (self.publishers, self.destroy_publisher),
+        )
+        return [(entity, destroy) for entities, destroy in groups for entity in entities]
+
     def _release(self) -> None:
-        self.destroy_timer(self._timer)
-        self.destroy_publisher(self._diagnostics)
+        for entity, destroy in self._entities():
+            if id(entity) not in self._entities_at_start:
+                destroy(entity)
         self.cleanup()
 
     def _attempt(self, step: str, work: Callable[[], None]) -> TransitionCallbackReturn:

@@ -1,0 +1,237 @@
+"""The arm in MuJoCo behind the safety gate: physics in real time, plans in, joint states out.
+
+One thread advances the physics every 10 ms at absolute deadlines, publishes the joints, and ticks the
+driver core every 20 ms; ROS callbacks run in another thread and hand over plans and requests.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from geometry_msgs.msg import PoseArray
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+
+from wm_vla_msgs import msg as wm
+from wm_vla_ros.clock import FakeClock, MonotonicClock
+from wm_vla_ros.drivers.base import SOURCE, DriverConfig, DriverCore, DriverState
+from wm_vla_ros.drivers.mujoco import MujocoBackend
+from wm_vla_ros.realtime import LatenessStats, Mailbox, ScaledClock, Ticker, request_fifo, settle_heap
+from wm_vla_ros.robots.action_map import ActionMap
+from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.ros import convert, qos
+from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
+from wm_vla_ros.ros.params import setting
+from wm_vla_ros.ros.services import create_trigger
+from wm_vla_ros.ros.spin import run
+from wm_vla_ros.ros.time import TimeDoor, no_offset_ns
+from wm_vla_ros.safety.estop import default_latch_file
+from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.sim.tasks import from_instruction
+from wm_vla_ros.sim.world import TIMESTEP, SimWorld
+from wm_vla_ros.types import AppliedAction, Fault, Severity
+
+# Control ticks come every second step of the loop, joint states with each.
+_STEPS_PER_TICK = 2
+# Periods of physics that are made up for after a stall; a longer one is lost time.
+_CATCH_UP = 50
+
+
+@dataclass(frozen=True)
+class Settings(NodeSettings):
+    """What the simulated arm can be told."""
+
+    robot: str = setting("", "robot spec, by name")
+    owner: str = setting("mpc", "source of the plans that may command the arm")
+    seed: int = setting(0, "scene of the next sim/reset", low=0, high=2**31 - 1, live=True)
+    layout_for: str = setting("", "instruction whose way the scene keeps free, or empty", live=True)
+    speed: float = setting(1.0, "simulated seconds per second", low=0.05, high=20.0)
+    publish_clock: bool = setting(False, "publish /clock; the other nodes then need use_sim_time")
+    enable_at_start: bool = setting(True, "enable the arm when the node activates")
+    keep_latch: bool = setting(True, "keep a latched e-stop across restarts")
+    realtime_priority: int = setting(30, "SCHED_FIFO priority of the control thread, 0: none", low=0, high=99)
+
+
+class DriverNode(ManagedNode[Settings]):
+    """Owns the world, which only the control thread touches once the node is active."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("driver_node", Settings, **kwargs)
+        self._mailbox = Mailbox()
+        self._stop = threading.Event()
+
+    def configure(self) -> None:
+        settings = self.settings
+        if settings.publish_clock:
+            self.clock, self.door = ScaledClock(MonotonicClock(), settings.speed), TimeDoor(no_offset_ns)
+        elif settings.speed != 1.0:
+            raise ValueError(
+                f"speed {settings.speed} needs publish_clock: the others would run at another pace"
+            )
+        self._spec = spec = load_robot(settings.robot)
+        self._world = SimWorld(spec, *self._scene())
+        # The world's time is the deadline it was stepped to, however late the thread came to do it.
+        self._world_time = FakeClock(self.clock.now())
+        self._backend = MujocoBackend(self._world, self._world_time)
+        self._create_publishers()
+        self._core = DriverCore(
+            spec,
+            ActionMap(spec),
+            self._backend,
+            self.clock,
+            self._publish_fault,
+            self._publish_applied,
+            owner=settings.owner,
+            config=DriverConfig(latch_file=self._latch_file()),
+        )
+        self._malformed = FaultReporter(self._publish_fault)
+        self._lateness = LatenessStats()
+        self._warnings = 0
+        self._create_inputs()
+        urdf = spec.urdf.read_text(encoding="utf-8")
+        self._description.publish(String(data=urdf))
+        self._publish_scene()
+
+    def _create_publishers(self) -> None:
+        def publisher(kind: type, topic: str, profile: Any) -> Any:
+            return self.create_publisher(kind, topic, profile)
+
+        self._joints = publisher(JointState, "joint_states", qos.STATE)
+        self._applied = publisher(wm.AppliedAction, "applied_action", qos.HISTORY)
+        self._faults = publisher(wm.Fault, "faults", qos.FAULTS)
+        self._objects = publisher(PoseArray, "sim/objects", qos.LATEST)
+        self._scene_text = publisher(String, "sim/scene", qos.LATCHED)
+        self._description = publisher(String, "robot_description", qos.LATCHED)
+        if self.settings.publish_clock:
+            self._clock_out = publisher(ClockMessage, "/clock", qos.CLOCK)
+
+    def _create_inputs(self) -> None:
+        self.create_subscription(wm.Plan, "plan", self._on_plan, qos.LATEST)
+        for name, work in (
+            ("driver/estop", self._estop),
+            ("driver/reset", self._reset),
+            ("driver/enable", lambda: self._mailbox.ask(self._enable)),
+            ("sim/reset", lambda: self._mailbox.ask(self._reset_scene)),
+        ):
+            create_trigger(self, name, work)
+
+    def activate(self) -> None:
+        self._stop.clear()
+        self._mailbox.open()
+        self._thread = threading.Thread(target=self.guard(self._loop), name="control")
+        self._thread.start()
+        if self.settings.enable_at_start:
+            try:
+                self._mailbox.ask(self._enable)
+            except ValueError as error:  # latched in an earlier life, say: the node is up, the arm is not
+                self.get_logger().error(f"not enabled: {error}; driver/reset and driver/enable do it")
+
+    def deactivate(self) -> None:
+        self._core.disable()
+        self._stop.set()
+        self._thread.join()
+        self._mailbox.close()
+
+    # The control thread.
+    def _loop(self) -> None:
+        request_fifo(self.settings.realtime_priority, self.get_logger().warning)
+        settle_heap()
+        substeps = round(self._spec.dt / _STEPS_PER_TICK / TIMESTEP)
+        ticker = Ticker(self.clock, self._spec.dt / _STEPS_PER_TICK)
+        next_control = 0
+        while not self._stop.is_set():
+            step = ticker.wait()
+            self._world.step(substeps * (1 + min(step.missed, _CATCH_UP)))
+            self._world_time.sleep_until(step.deadline)
+            self._mailbox.serve()
+            if self.settings.publish_clock:
+                self._clock_out.publish(ClockMessage(clock=self.door.to_stamp(step.deadline)))
+            if step.index >= next_control:
+                next_control = step.index + _STEPS_PER_TICK
+                self._lateness.add(step.lateness, step.missed)
+                self._core.tick()
+                poses = self._world.object_poses()
+                self._objects.publish(convert.poses_to_msg(poses, step.deadline, self.door))
+            self._joints.publish(convert.joint_state_to_msg(self._backend.read(), self.door))
+            self._watch_physics()
+
+    def _watch_physics(self) -> None:
+        count = self._world.warnings()
+        if count > self._warnings:
+            self._warnings = count
+            self._core.estop("physics", f"MuJoCo warned of divergence {count} time(s)")
+
+    def _reset_scene(self) -> str:
+        """A new scene under the arm: whatever was planned in the old one must not be executed."""
+        enabled = self._core.state not in (DriverState.DISABLED, DriverState.LATCHED)
+        self._core.disable()
+        self._world.reset(*self._scene())
+        self._warnings = 0
+        if enabled:
+            self._core.enable()
+        self._publish_scene()
+        return f"seed {self.settings.seed}"
+
+    # Callbacks, in the executor's thread.
+    def _on_plan(self, message: wm.Plan) -> None:
+        try:
+            plan = convert.plan_from_msg(message, self.door)
+        except ValueError as error:
+            text = f"plan {message.sequence} refused: {error}"
+            self._malformed.report(self.clock.now(), FaultCode.SHAPE, Severity.WARNING, SOURCE, text)
+            return
+        self._core.accept(plan, message.writer)
+
+    def _estop(self) -> str:
+        self._core.estop("service", "driver/estop was called")
+        return "latched"
+
+    def _reset(self) -> str:
+        self._core.reset()
+        return "reset, still disabled"
+
+    def _enable(self) -> str:
+        self._core.enable()
+        return "enabled"
+
+    # Called from either thread; publishing is thread-safe.
+    def _publish_fault(self, fault: Fault) -> None:
+        self._faults.publish(convert.fault_to_msg(fault, self.door))
+        if fault.severity is not Severity.WARNING:
+            self.get_logger().warning(f"{fault.code}: {fault.text}")
+
+    def _publish_applied(self, applied: AppliedAction) -> None:
+        self._applied.publish(convert.applied_to_msg(applied, self.door))
+
+    def _publish_scene(self) -> None:
+        scene = {"seed": self._world.layout.seed, "layout_for": self.settings.layout_for}
+        self._scene_text.publish(String(data=yaml.safe_dump(scene)))
+
+    def _scene(self) -> tuple[int, Any]:
+        text = self.settings.layout_for
+        return self.settings.seed, from_instruction(text) if text else None
+
+    def _latch_file(self) -> Path | None:
+        if not self.settings.keep_latch:
+            return None
+        robot = f"{self.get_namespace()}/{self.settings.robot}".strip("/").replace("/", ".")
+        return default_latch_file(robot)
+
+    def health(self) -> tuple[str, dict[str, object]]:
+        values = {"state": self._core.state.value, **self._lateness.summary()}
+        return self._core.estop_reason, values
+
+
+def main() -> int:
+    """Entry point. The exit code says whether the node ended as it should."""
+    return run(DriverNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

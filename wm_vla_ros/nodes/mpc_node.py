@@ -1,0 +1,211 @@
+"""The fast loop: 50 times a second a plan towards the latent goal, from the predicted state.
+
+Three threads: the planner at absolute deadlines, under SCHED_FIFO where that is permitted; the executor,
+which converts messages and runs the image encoder; the main thread, which waits for the end. No torch in
+this process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from wm_vla_msgs import msg as wm
+from wm_vla_ros import world_models
+from wm_vla_ros.planning.mpc import SOURCE, MpcConfig, MpcCore
+from wm_vla_ros.realtime import LatenessStats, Tick, Ticker, request_fifo, settle_heap
+from wm_vla_ros.robots.kinematics import Kinematics
+from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.ros import convert, qos
+from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
+from wm_vla_ros.ros.observer import Observer
+from wm_vla_ros.ros.params import setting
+from wm_vla_ros.ros.spin import run
+from wm_vla_ros.safety.faults import FaultReporter
+from wm_vla_ros.types import (
+    ActionChunk,
+    AppliedAction,
+    Fault,
+    LatentGoal,
+    Observation,
+    RobotState,
+    Severity,
+)
+
+# When to plan: this long after the driver's tick, so that the plan is there well before the next one.
+PHASE = 0.004
+_PHASE_TOLERANCE = 0.003
+_WARM_UP_TICKS = 20
+_DEFAULTS = MpcConfig()
+
+
+@dataclass(frozen=True)
+class Settings(NodeSettings):
+    """The planner's settings; their defaults are the core's own."""
+
+    robot: str = setting("", "robot spec, by name")
+    world_model: str = setting("", "world model: a name in models/, or a folder")
+    samples: int = setting(_DEFAULTS.sampler.samples, "rollouts per iteration", low=8, high=1024)
+    iterations: int = setting(_DEFAULTS.sampler.iterations, "iterations per tick", low=1, high=10)
+    free_pace: float = setting(_DEFAULTS.free_pace, "pace in free space over the policy's", low=0.5, high=4.0)
+    belief_gain: float = setting(
+        _DEFAULTS.belief_gain, "share of an image's news believed", low=0.05, high=1.0
+    )
+    bias: bool = setting(_DEFAULTS.bias, "estimate and cancel an unmodelled drift of the tool")
+    deadline: float = setting(
+        _DEFAULTS.deadline, "no iteration starts later in a tick, s", low=0.001, high=0.02
+    )
+    max_observation_age: float = setting(
+        _DEFAULTS.max_observation_age, "older than this, s, no plan is made", low=0.05, high=2.0
+    )
+    sampler_seed: int = setting(0, "seed of the sampler's noise", low=0, high=2**31 - 1)
+    realtime_priority: int = setting(20, "SCHED_FIFO priority of the planner, 0: none", low=0, high=99)
+
+
+class MpcNode(ManagedNode[Settings]):
+    """Translates between the graph and `MpcCore`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("mpc_node", Settings, **kwargs)
+        self._stop = threading.Event()
+
+    def configure(self) -> None:
+        settings = self.settings
+        self._spec = spec = load_robot(settings.robot)
+        self._model = world_models.load(settings.world_model, robot=spec)
+        self._warm_up()
+        self._core = self._new_core()
+        self._kinematics = Kinematics(spec)
+        self._lateness = LatenessStats()
+        self._applied_at: float | None = None
+        self._writer = f"{self.get_fully_qualified_name()}-{os.getpid()}"
+        self._plans = self.create_publisher(wm.Plan, "plan", qos.LATEST)
+        self._stats = self.create_publisher(wm.LoopStats, "loop_stats", qos.REPORT)
+        self._faults_out = self.create_publisher(wm.Fault, "faults", qos.FAULTS)
+        self._faults = FaultReporter(self._publish_fault)
+        self.create_subscription(wm.ActionChunk, "action_chunk", self._on_chunk, qos.LATEST)
+        self.create_subscription(wm.LatentGoal, "latent_goal", self._on_goal, qos.LATEST)
+        self._observer = Observer(
+            self,
+            self.door,
+            spec,
+            tuple(self._model.manifest.cameras),
+            on_observation=self._core.on_observation,
+            on_joints=self._on_joints,
+            on_applied=self._on_applied,
+            on_jump=self._on_jump,
+            on_refused=lambda text: self._warn("refused", text),
+        )
+
+    def activate(self) -> None:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self.guard(self._loop), name="planner")
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _new_core(self) -> MpcCore:
+        settings = self.settings
+        config = MpcConfig(
+            sampler=replace(_DEFAULTS.sampler, samples=settings.samples, iterations=settings.iterations),
+            free_pace=settings.free_pace,
+            belief_gain=settings.belief_gain,
+            bias=settings.bias,
+            deadline=settings.deadline,
+            max_observation_age=settings.max_observation_age,
+        )
+        return MpcCore(self._model, self._spec, config, seed=settings.sampler_seed)
+
+    def _warm_up(self) -> None:
+        """Run every model at its true shapes, so that nothing is allocated or compiled inside the loop."""
+        core, spec, manifest = self._new_core(), self._spec, self._model.manifest
+        images = {name: np.zeros((*size, 3), np.uint8) for name, size in manifest.cameras.items()}
+        proprio = np.zeros(len(manifest.proprio_names), np.float32)
+        rest = np.zeros(manifest.action_dim, np.float32)
+        for tick in range(_WARM_UP_TICKS):
+            now = 1.0 + tick * spec.dt
+            core.on_applied(AppliedAction(now, tick, SOURCE, rest, spec.joint_names, spec.home))
+            core.on_observation(Observation(now, images, proprio))
+            actions = np.repeat(rest[None], 2 * _DEFAULTS.sampler.horizon, axis=0)
+            core.on_chunk(ActionChunk(now, tick, manifest.action_space, spec.dt, actions))
+            path = np.repeat(self._model.encode(images, proprio)[None], len(actions), axis=0)
+            core.on_goal(LatentGoal(now, tick, "", self._model.encoder_id, path, spec.dt, 1.0), now)
+            core.tick(now + PHASE)
+
+    # The planner's thread.
+    def _loop(self) -> None:
+        request_fifo(self.settings.realtime_priority, self.get_logger().warning)
+        settle_heap()
+        ticker = Ticker(self.clock, self._spec.dt)
+        missed = 0
+        while not self._stop.is_set():
+            tick = ticker.wait()
+            missed += tick.missed
+            self._tick(tick, missed)
+            if self._applied_at is not None:
+                ticker.align(self._applied_at + PHASE, _PHASE_TOLERANCE)
+
+    def _tick(self, tick: Tick, missed: int) -> None:
+        now = self.clock.now()
+        result = self._core.tick(now)
+        if result.plan is not None:
+            self._plans.publish(convert.plan_to_msg(result.plan, self.door, self._writer))
+        stats = replace(result.stats, lateness_ms=tick.lateness * 1e3, missed_ticks=missed)
+        self._stats.publish(convert.stats_to_msg(stats, self.door))
+        for fault in result.faults:
+            self._faults.report(now, fault.code, fault.severity, fault.source, fault.text)
+        self._faults.flush(now)
+        self._lateness.add(tick.lateness, tick.missed)
+
+    # Callbacks, in the executor's thread.
+    def _on_joints(self, state: RobotState) -> None:
+        self._core.on_tip(self._kinematics.tip_position(state.position), state.stamp)
+
+    def _on_applied(self, applied: AppliedAction) -> None:
+        self._applied_at = applied.stamp
+        self._core.on_applied(applied)
+
+    def _on_jump(self) -> None:
+        self._core.reset()
+        self._warn("joint_jump", "the arm is suddenly elsewhere: the belief starts anew")
+
+    def _on_chunk(self, message: wm.ActionChunk) -> None:
+        try:
+            self._core.on_chunk(convert.chunk_from_msg(message, self.door))
+        except ValueError as error:
+            self._warn("refused", str(error))
+
+    def _on_goal(self, message: wm.LatentGoal) -> None:
+        if convert.is_withdrawal(message):
+            self._core.clear_goal()
+            return
+        try:
+            self._core.on_goal(convert.goal_from_msg(message, self.door), self.clock.now())
+        except ValueError as error:
+            self._warn("goal_refused", f"goal {message.sequence}: {error}")
+
+    def _warn(self, code: str, text: str) -> None:
+        self._faults.report(self.clock.now(), code, Severity.WARNING, SOURCE, text)
+
+    def _publish_fault(self, fault: Fault) -> None:
+        self._faults_out.publish(convert.fault_to_msg(fault, self.door))
+        self.get_logger().warning(f"{fault.code}: {fault.text}")
+
+    def health(self) -> tuple[str, dict[str, object]]:
+        return "", {"world_model": self._model.manifest.name, **self._lateness.summary()}
+
+
+def main() -> int:
+    """Entry point. The exit code says whether the node ended as it should."""
+    return run(MpcNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The slow loop: takes an instruction, looks, thinks, and publishes where to go.
+
+`execute_instruction` runs in a thread of the executor's pool for as long as the instruction takes: each
+round takes the newest complete observation, asks the policy for a chunk, imagines where it leads, and
+publishes both. The fast loop lives in another process and never waits for this one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from wm_vla_msgs import msg as wm
+from wm_vla_ros import world_models
+from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.ros import convert, qos
+from wm_vla_ros.ros.instruction_server import InstructionRun, InstructionServer
+from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
+from wm_vla_ros.ros.observer import Observer
+from wm_vla_ros.ros.params import setting
+from wm_vla_ros.ros.spin import run
+from wm_vla_ros.safety.faults import FaultReporter
+from wm_vla_ros.sim.tasks import from_instruction
+from wm_vla_ros.types import Fault, LatentGoal, Observation, Severity
+from wm_vla_ros.vla.policy import SlowPolicy
+from wm_vla_ros.vla.progress import TaskProgress
+from wm_vla_ros.vla.slow_loop import SlowLoop
+
+SOURCE = "vla"
+# Longest sleep between two looks at whether the instruction still holds, s.
+_PATIENCE = 0.1
+
+
+@dataclass(frozen=True)
+class Settings(NodeSettings):
+    """Which models, and when an instruction counts as done."""
+
+    robot: str = setting("", "robot spec, by name")
+    policy: str = setting("", "LeRobot policy: a name in models/, a folder, or a hub id")
+    world_model: str = setting("", "world model: a name in models/, or a folder")
+    any_instruction: bool = setting(False, "take words that no task defines; progress is then unknown")
+    default_time_limit: float = setting(15.0, "for instructions without a task, s", low=1.0, high=600.0)
+    vla_latency: float = setting(0.0, "extra latency of every thought, s", low=0.0, high=10.0, live=True)
+    grounding_std: float = setting(0.005, "error of grounded distances, one sigma, m", low=0.0005, high=0.1)
+    done_probability: float = setting(0.9, "success is believed from here on", low=0.5, high=0.999)
+    niceness: int = setting(5, "added to the process's niceness: the fast loop goes first", low=0, high=19)
+
+
+class VlaNode(ManagedNode[Settings]):
+    """Translates between the graph and `SlowLoop`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("vla_node", Settings, **kwargs)
+        os.nice(self.settings.niceness)
+        self._server: InstructionServer | None = None
+        # The newest observation that was not thought about; written by callbacks, taken by the run.
+        self._newest: Observation | None = None
+        self._arrived = threading.Event()
+
+    def configure(self) -> None:
+        settings = self.settings
+        self._spec = load_robot(settings.robot)
+        self._model = world_models.load(settings.world_model, robot=self._spec)
+        policy = SlowPolicy(settings.policy, threads=1)
+        self._slow = SlowLoop(policy, self._model, self._spec)
+        self._goals = self.create_publisher(wm.LatentGoal, "latent_goal", qos.LATEST)
+        self._chunks = self.create_publisher(wm.ActionChunk, "action_chunk", qos.LATEST)
+        self._faults_out = self.create_publisher(wm.Fault, "faults", qos.FAULTS)
+        self._faults = FaultReporter(self._publish_fault)
+        self._observer = Observer(
+            self,
+            self.door,
+            self._spec,
+            tuple(dict.fromkeys((*policy.cameras, *self._model.manifest.cameras))),
+            on_observation=self._on_observation,
+            on_refused=lambda text: self._warn("refused", text),
+        )
+        self._server = InstructionServer(
+            self,
+            self.clock,
+            time_limit=self._time_limit,
+            follow=self._follow,
+            ended=self._withdraw,
+            refused=lambda text: self._warn("instruction_refused", text),
+        )
+
+    def deactivate(self) -> None:
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+
+    def cleanup(self) -> None:
+        if self._server is not None:
+            self._server.destroy()
+            self._server = None
+
+    def _time_limit(self, instruction: str) -> float:
+        if not self.active:
+            raise ValueError("the node is not active")
+        try:
+            return from_instruction(instruction).time_limit
+        except ValueError:
+            if not self.settings.any_instruction:
+                raise
+            return self.settings.default_time_limit
+
+    # The run of an instruction, in a thread of the pool.
+    def _follow(self, run: InstructionRun) -> None:
+        progress = self._progress(run.instruction)
+        self._newest = None  # what was seen before the instruction came is not what it is about
+        while True:
+            seen = self._next_observation(run)
+            chunk, goal = self._slow.think(seen, run.instruction)
+            self._wait_out_latency(run)
+            self._chunks.publish(convert.chunk_to_msg(chunk, self.door))
+            self._goals.publish(convert.goal_to_msg(goal, self.door))
+            if self._report(run, progress, goal):
+                return
+
+    def _progress(self, instruction: str) -> TaskProgress | None:
+        try:
+            task = from_instruction(instruction)
+        except ValueError:
+            return None
+        return TaskProgress(task, self._model.grounding_names, self.settings.grounding_std)
+
+    def _next_observation(self, run: InstructionRun) -> Observation:
+        run.check()
+        while (seen := self._newest) is None:
+            self._arrived.wait(_PATIENCE)
+            self._arrived.clear()
+            run.check()
+        self._newest = None
+        return seen
+
+    def _wait_out_latency(self, run: InstructionRun) -> None:
+        until = self.clock.now() + self.settings.vla_latency
+        while (left := until - self.clock.now()) > 0.0:
+            run.check()
+            self.clock.sleep_until(self.clock.now() + min(left, _PATIENCE))
+        run.check()
+
+    def _report(self, run: InstructionRun, progress: TaskProgress | None, goal: LatentGoal) -> bool:
+        """Feedback from where the goal's path begins (now) and ends. Whether the task is believed done."""
+        if progress is None:
+            run.report(math.nan, math.nan)
+            return False
+        path = self._model.ground(goal.embeddings)
+        run.report(progress.distance(path[0]), progress.probability(path[-1]))
+        return progress.probability(path[0]) >= self.settings.done_probability
+
+    def _withdraw(self, instruction: str) -> None:
+        self._goals.publish(convert.withdrawal(instruction, self.clock.now(), self.door))
+
+    # Callbacks.
+    def _on_observation(self, observation: Observation) -> None:
+        self._newest = observation
+        self._arrived.set()
+
+    def _warn(self, code: str, text: str) -> None:
+        self._faults.report(self.clock.now(), code, Severity.WARNING, SOURCE, text)
+
+    def _publish_fault(self, fault: Fault) -> None:
+        self._faults_out.publish(convert.fault_to_msg(fault, self.door))
+        self.get_logger().warning(f"{fault.code}: {fault.text}")
+
+    def health(self) -> tuple[str, dict[str, object]]:
+        self._faults.flush(self.clock.now())
+        instruction = self._server.current if self._server else ""
+        return "", {"instruction": instruction, "world_model": self._model.manifest.name}
+
+
+def main() -> int:
+    """Entry point. The exit code says whether the node ended as it should."""
+    return run(VlaNode, threads=3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
