@@ -65,7 +65,7 @@ class FaultReporter:
         self._channels: dict[tuple[str, str], _Channel] = {}
         self._lock = threading.Lock()  # report() comes from callbacks, flush() from the tick
 
-    def report(self, now: float, code: FaultCode, severity: Severity, source: str, text: str) -> None:
+    def report(self, now: float, code: FaultCode | str, severity: Severity, source: str, text: str) -> None:
         with self._lock:
             channel = self._channels.get((code, source))
             if channel is not None and now - channel.published < self._period:
@@ -75,7 +75,7 @@ class FaultReporter:
                 return
             repeats = channel.suppressed if channel is not None else 0
             self._channels[(code, source)] = _Channel(now)
-        self._publish(Fault(now, code.value, severity, source, _counted(text, repeats)))
+        self._publish(Fault(now, str(code), severity, source, _counted(text, repeats)))
 
     def flush(self, now: float) -> None:
         """Publish what was suppressed and is due. To be called every tick."""
@@ -87,6 +87,10 @@ class FaultReporter:
                     due.append(Fault(now, str(code), channel.severity, source, text))
                     channel.published = now
                     channel.suppressed = 0
+            # Sources are the senders' own words: those that fell silent must not pile up.
+            self._channels = {
+                key: channel for key, channel in self._channels.items() if now - channel.published < self._period
+            }
         for fault in due:
             self._publish(fault)
 
