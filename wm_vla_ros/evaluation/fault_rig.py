@@ -201,7 +201,7 @@ class Rig:
         return log.times == others.times and np.array_equal(log.array(), others.array())
 
     def farthest_from(self, other: Rig) -> float:
-        """Greatest distance of a target to the other run's at the same tick, rad; inf if the counts differ."""
+        """Greatest distance of a target to the other run's at the same tick, rad; inf if counts differ."""
         mine, others = self.probe.log.array(), other.probe.log.array()
         return float(np.max(np.abs(mine - others))) if mine.shape == others.shape else np.inf
 

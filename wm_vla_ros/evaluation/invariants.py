@@ -72,11 +72,14 @@ class InvariantProbe:
 
     def write(self, target: Joints) -> None:
         now = self._clock.now()
-        for broken in self._judge(np.asarray(target), now):
+        target = np.array(target)
+        for broken in self._judge(target, now):
             self.violations.append(f"{broken} at {now:.4f} s")
-        self._backend.write(target)
+        self._backend.write(target)  # may raise: then the arm was not sent there
+        start = self._measured if self._last is None else self._last
+        self._last, self._last_step, self._last_time = target, target - start, now
         self.log.times.append(now)
-        self.log.targets.append(np.array(target))
+        self.log.targets.append(target)
 
     def close(self) -> None:
         self._backend.close()
@@ -105,7 +108,6 @@ class InvariantProbe:
         late = self._latched_at is not None and now - self._latched_at > self._dt
         if late and np.any(np.abs(step) > TOLERANCE):
             broken.append("I5 motion while latched")
-        self._last, self._last_step, self._last_time = target.copy(), step, now
         return broken
 
 

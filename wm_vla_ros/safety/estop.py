@@ -83,7 +83,7 @@ def default_latch_file(robot: str) -> Path:
 
     Raises ValueError when it is not one.
     """
-    if not robot or robot != Path(robot).name:
+    if robot in ("", ".", "..") or robot != Path(robot).name:
         raise ValueError(f"a robot's name must be one path component, got {robot!r}")
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "wm_vla_ros" / f"{robot}.estop"

@@ -89,7 +89,9 @@ class FaultReporter:
                     channel.suppressed = 0
             # Sources are the senders' own words: those that fell silent must not pile up.
             self._channels = {
-                key: channel for key, channel in self._channels.items() if now - channel.published < self._period
+                key: channel
+                for key, channel in self._channels.items()
+                if now - channel.published < self._period
             }
         for fault in due:
             self._publish(fault)
