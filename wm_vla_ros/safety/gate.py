@@ -45,9 +45,9 @@ class Gate:
     def __init__(self, limits: JointLimits) -> None:
         self.limits = limits
         self._position: Joints | None = None
-        self._before: Joints | None = None
         self._step: Joints = np.zeros(len(limits.names))
         self._written_at = -np.inf
+        self._before = self._position, self._step, self._written_at
         self._previous_target: Joints | None = None
 
     @property
@@ -111,9 +111,8 @@ class Gate:
         return position
 
     def undo(self) -> None:
-        """The last step was never carried out: the arm stands where it was sent before."""
-        self._position = self._before
-        self._step = np.zeros_like(self._step)
+        """The last step was never carried out: go on from the one before it, and from its time."""
+        self._position, self._step, self._written_at = self._before
 
     def _inside(self, target: Joints) -> Joints:
         if target.shape != self.limits.lower.shape:
@@ -138,7 +137,7 @@ class Gate:
         paced = np.minimum(np.maximum(wanted, slowest), fastest)
         step = np.minimum(np.maximum(paced, down), up)
         reached = np.minimum(np.maximum(position + step, limits.lower), limits.upper)
-        self._before = position
+        self._before = position, self._step, self._written_at
         self._step = reached - position
         self._position = reached
         self._written_at = now
