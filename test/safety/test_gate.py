@@ -158,13 +158,14 @@ def test_missed_ticks_count_as_slower_motion() -> None:
 
 
 def test_a_step_that_was_not_carried_out_is_taken_back() -> None:
-    gate = synced()
-    gate.follow(SPEC.home + 0.01, DT)
-    position = gate.position
-    gate.follow(SPEC.home + 0.02, 2 * DT)
+    gate, other = synced(), synced()
+    for each in (gate, other):
+        each.follow(SPEC.home + 0.01, DT)
+    gate.follow(SPEC.home - 0.02, 2 * DT)
     gate.undo()
-    assert gate.position.tolist() == position.tolist()
-    assert not gate.moving
+    assert gate.position.tolist() == other.position.tolist()
+    target = SPEC.home + 0.1
+    assert gate.follow(target, 3 * DT)[0].tolist() == other.follow(target, 3 * DT)[0].tolist()
 
 
 def test_sync_refuses_what_cannot_be_a_start() -> None:

@@ -47,7 +47,7 @@ class Gate:
         self._position: Joints | None = None
         self._step: Joints = np.zeros(len(limits.names))
         self._written_at = -np.inf
-        self._before = self._position, self._step, self._written_at
+        self._before: tuple[Joints | None, Joints, float] = (None, self._step, self._written_at)
         self._previous_target: Joints | None = None
 
     @property
