@@ -28,7 +28,7 @@ class EvalSettings:
     robot: str
     policy: str
     world_model: str
-    rig: RigConditions = RigConditions()
+    rig: RigConditions
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -145,6 +145,6 @@ def _load(settings: EvalSettings) -> dict[str, Any]:
 
     spec = load_robot(settings.robot)
     model = world_models.load(settings.world_model, robot=spec)
-    policy = SlowPolicy(settings.policy)
+    policy = SlowPolicy(settings.policy, robot=spec)
     cameras = tuple(sorted({*model.manifest.cameras, *policy.cameras}))
     return {"spec": spec, "model": model, "policy": policy, "rig": Rig(spec, cameras, (96, 96))}

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.drivers.base import DriverCore
-from wm_vla_ros.goals.chunk_rollout import chunk_rollout
 from wm_vla_ros.planning.mpc import MpcConfig, MpcCore
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.tasks import Task
 from wm_vla_ros.types import ActionChunk, AppliedAction, LatentGoal, LoopStats, Observation, Plan
+from wm_vla_ros.vla.slow_loop import SlowLoop
 from wm_vla_ros.world_models.protocol import WorldModel
 
 
@@ -28,7 +28,7 @@ class Policy(Protocol):
 
 
 class TwoLoops:
-    """The slow policy thinks without pause, `latency` seconds a time, while the fast loop plans every tick."""
+    """The slow policy thinks without pause, `latency` seconds a time; the fast loop plans every tick."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class TwoLoops:
         latency: float,
         config: MpcConfig | None = None,
     ) -> None:
-        self._policy = policy
+        self._slow = SlowLoop(policy, model, spec)
         self._model = model
         self._spec = spec
         self._latency = latency
@@ -50,7 +50,6 @@ class TwoLoops:
         self.core = MpcCore(self._model, self._spec, self._config)
         self._newest: Observation | None = None
         self._thinking: tuple[float, ActionChunk, LatentGoal] | None = None
-        self._thoughts = 0
         self.stats = []
 
     def on_observation(self, observation: Observation, now: float) -> None:
@@ -70,18 +69,11 @@ class TwoLoops:
             self.core.on_chunk(chunk)
             self.core.on_goal(goal, now)
         if self._thinking is None and self._newest is not None:
-            self._thinking = self._think(self._newest, now)
+            thought = self._slow.think(self._newest, self._task.instruction)
+            self._thinking = (now + self._latency, *thought)
         result = self.core.tick(now)
         self.stats.append(result.stats)
         return result.plan
-
-    def _think(self, seen: Observation, now: float) -> tuple[float, ActionChunk, LatentGoal]:
-        self._thoughts += 1
-        actions = self._policy.infer(dict(seen.images), seen.proprio, self._task.instruction)
-        chunk = ActionChunk(seen.stamp, self._thoughts, "ee_delta", self._spec.dt, actions)
-        latent = self._model.encode(seen.images, seen.proprio)
-        goal = chunk_rollout(self._model, chunk, latent, self._task.instruction)
-        return now + self._latency, chunk, goal
 
 
 class PolicyAlone:
