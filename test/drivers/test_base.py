@@ -123,6 +123,18 @@ def test_follows_a_plan_row_by_row_and_reports_what_it_did() -> None:
     assert stage.applied[-1].joint_positions.tolist() == stage.targets[-1].tolist()
 
 
+@pytest.mark.parametrize("jitter", [-0.4, -0.01, 0.01, 0.4])
+def test_a_plan_that_starts_on_a_tick_is_followed_from_it_whatever_the_jitter(jitter: float) -> None:
+    """Ticks a microsecond before a row's beginning used to repeat the row before."""
+    stage = Stage()
+    stage.core.accept(stage.plan(start=stage.clock.now() - jitter * DT))
+    rows = []
+    for _ in range(10):
+        rows.append(stage.core.tick().row)
+        stage.clock.advance(DT)
+    assert rows == list(range(10))
+
+
 def test_holds_in_the_tick_after_the_last_action_and_says_so_once() -> None:
     stage = Stage()
     stage.core.accept(stage.plan())

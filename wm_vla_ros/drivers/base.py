@@ -267,7 +267,10 @@ class DriverCore:
         return state.position
 
     def _in_force(self, now: float) -> InForce:
-        force = self._watch.in_force(now)
+        # A write holds for one period: the action of its middle is the one that overlaps it most. Taken at
+        # its beginning, a microsecond of jitter would decide between two rows whenever a plan starts on a
+        # tick, which is where planners start them.
+        force = self._watch.in_force(now + 0.5 * self._limits.dt)
         if force is None:
             raise _Holding(FaultCode.STARVED, "no valid action in force")
         return force

@@ -243,7 +243,11 @@ class Rig:
         self._last_motion = report.stamp
         self._interventions += [(report.stamp, change) for change in applied.changes]
         plan = self._valid.get(applied.sequence)
-        if applied.source != OWNER or plan is None or plan.index_at(report.stamp) is None:
+        if (
+            applied.source != OWNER
+            or plan is None
+            or plan.index_at(report.stamp + 0.5 * self.spec.dt) is None
+        ):
             self.violations.append(
                 f"I4 action of plan {applied.sequence} of {applied.source!r} executed at {report.stamp:.4f} s"
             )
