@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
 from wm_vla_ros.clock import FakeClock
-from wm_vla_ros.realtime import Ticker, request_fifo
+from wm_vla_ros.realtime import LatenessStats, Mailbox, ScaledClock, Ticker, request_fifo
 
 
 def test_deadlines_do_not_drift_with_the_work_in_between():
@@ -71,13 +72,29 @@ def test_a_period_must_be_positive(period):
         Ticker(FakeClock(), period)
 
 
+def test_every_thread_is_asked_for_and_the_loop_last_and_highest(monkeypatch):
+    """The executor's thread, passed over while it held the interpreter lock, made the planner miss ticks."""
+    asked = []
+    monkeypatch.setattr(
+        os, "sched_setscheduler", lambda tid, _, param: asked.append((tid, param.sched_priority))
+    )
+    other = threading.Event()
+    helper = threading.Thread(target=other.wait)
+    helper.start()
+    assert request_fifo(10, 20, pytest.fail)
+    other.set()
+    helper.join()
+    assert asked[-1] == (threading.get_native_id(), 20)
+    assert (helper.native_id, 10) in asked
+
+
 def test_a_refused_real_time_request_is_one_warning_with_the_cure(monkeypatch):
     def refuse(*_):
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     said = []
-    assert not request_fifo(20, said.append)
+    assert not request_fifo(10, 20, said.append)
     assert len(said) == 1
     assert "setcap" in said[0]
 
@@ -85,5 +102,88 @@ def test_a_refused_real_time_request_is_one_warning_with_the_cure(monkeypatch):
 def test_priority_zero_asks_for_nothing(monkeypatch):
     monkeypatch.delattr(os, "sched_setscheduler")
     said = []
-    assert not request_fifo(0, said.append)
+    assert not request_fifo(10, 0, said.append)
     assert said == []
+
+
+def test_a_mailbox_does_the_work_in_the_loops_thread():
+    mailbox, answers = Mailbox(), []
+    mailbox.open()
+    asker = threading.Thread(
+        target=lambda: answers.append(mailbox.ask(lambda: threading.current_thread().name))
+    )
+    asker.start()
+    while not answers:
+        mailbox.serve()
+    asker.join()
+    assert answers == [threading.current_thread().name]
+
+
+def test_a_mailbox_passes_a_refusal_on_and_stays_usable():
+    mailbox, told = Mailbox(), []
+
+    def refuse() -> str:
+        raise ValueError("latched")
+
+    def ask() -> None:
+        with pytest.raises(ValueError, match="latched"):
+            mailbox.ask(refuse)
+        told.append(mailbox.ask(lambda: "done"))
+
+    mailbox.open()
+    asker = threading.Thread(target=ask)
+    asker.start()
+    while not told:
+        mailbox.serve()
+    asker.join()
+    assert told == ["done"]
+
+
+def test_a_closed_mailbox_refuses_at_once():
+    with pytest.raises(ValueError, match="not active"):
+        Mailbox().ask(lambda: "never")
+
+
+def test_closing_a_mailbox_tells_whoever_still_waits():
+    mailbox, told = Mailbox(), []
+
+    def ask() -> None:
+        with pytest.raises(ValueError, match="not active"):
+            mailbox.ask(lambda: "never", timeout=30.0)
+        told.append(True)
+
+    mailbox.open()
+    asker = threading.Thread(target=ask)
+    asker.start()
+    while not told:
+        mailbox.close()
+    asker.join()
+
+
+def test_nobody_serving_is_a_timeout_and_not_a_hang():
+    mailbox = Mailbox()
+    mailbox.open()
+    with pytest.raises(TimeoutError):
+        mailbox.ask(lambda: "never", timeout=0.01)
+
+
+@pytest.mark.parametrize("speed", [0.5, 4.0])
+def test_a_scaled_clock_passes_at_its_speed_from_now_on(speed):
+    inner = FakeClock(100.0)
+    clock = ScaledClock(inner, speed)
+    assert clock.now() == 100.0
+    inner.advance(2.0)
+    assert clock.now() == pytest.approx(100.0 + 2.0 * speed)
+    clock.sleep_until(100.0 + 10.0 * speed)
+    assert inner.now() == pytest.approx(110.0)
+
+
+def test_lateness_is_summed_up_over_the_window_and_missed_ticks_over_the_life():
+    stats = LatenessStats(window=100)
+    assert stats.summary() == {"ticks": 0, "missed_ticks": 0}
+    for index in range(300):
+        stats.add(0.001 if index < 200 else index * 1e-5, 1 if index == 0 else 0)
+    summary = stats.summary()
+    assert (summary["ticks"], summary["missed_ticks"]) == (300, 1)
+    assert summary["late_p50_ms"] == pytest.approx(2.5)
+    assert summary["late_p99_ms"] == pytest.approx(2.99)

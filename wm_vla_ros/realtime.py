@@ -9,6 +9,7 @@ import gc
 import os
 import queue
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -156,15 +157,23 @@ class Mailbox:
                 answer.set_exception(error)
 
 
-def request_fifo(priority: int, warn: Callable[[str], None]) -> bool:
-    """Put the calling thread under SCHED_FIFO at `priority` (1 to 99; 0 asks for nothing).
+def request_fifo(process: int, loop: int, warn: Callable[[str], None]) -> bool:
+    """Put every thread of this process under SCHED_FIFO at `process`, the calling one at `loop`.
 
-    Where that is not permitted, say so once through `warn`, with the way to permit it, and return False.
+    Priorities are 1 to 99; `loop` 0 asks for nothing. All threads, because any of them may hold the
+    interpreter lock: one that the scheduler passes over while it does would stop the loop all the same.
+    Where it is not permitted, say so once through `warn`, with the way to permit it, and return False.
     """
-    if priority == 0:
+    if loop == 0:
         return False
+    own = threading.get_native_id()
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        for task in os.listdir("/proc/self/task"):
+            try:
+                os.sched_setscheduler(int(task), os.SCHED_FIFO, os.sched_param(process))
+            except ProcessLookupError:  # ended since it was listed
+                continue
+        os.sched_setscheduler(own, os.SCHED_FIFO, os.sched_param(loop))
     except PermissionError:
         warn(REALTIME_HINT)
         return False

@@ -126,8 +126,14 @@ def _checked(argument: Argument, value: Value) -> Value:
 
 
 DRIVER, CAMERAS, FAST, SLOW = "driver_node", "sim_camera_node", "mpc_node", "vla_node"
-# One thread per numerical library: two OpenMP threads on a busy machine cost a hundred times more.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+# One thread per numerical library and for Mesa's software renderer: two of them on a busy machine wait for
+# each other a hundred times longer than they work.
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "LP_NUM_THREADS": "0",
+}
 
 
 def _simulation() -> StackKind:

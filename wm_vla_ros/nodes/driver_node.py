@@ -39,6 +39,8 @@ from wm_vla_ros.types import AppliedAction, Fault, Severity
 
 # Control ticks come every second step of the loop, joint states with each.
 _STEPS_PER_TICK = 2
+# SCHED_FIFO priority of every other thread of this process, where the control thread's is permitted.
+_EXECUTOR_PRIORITY = 15
 # Periods of physics that are made up for after a stall; a longer one is lost time.
 _CATCH_UP = 50
 
@@ -105,7 +107,7 @@ class DriverNode(ManagedNode[Settings]):
         self._joints = publisher(JointState, "joint_states", qos.STATE)
         self._applied = publisher(wm.AppliedAction, "applied_action", qos.HISTORY)
         self._faults = publisher(wm.Fault, "faults", qos.FAULTS)
-        self._objects = publisher(PoseArray, "sim/objects", qos.LATEST)
+        self._objects = publisher(PoseArray, "sim/objects", qos.STATE)
         self._scene_text = publisher(String, "sim/scene", qos.LATCHED)
         self._description = publisher(String, "robot_description", qos.LATCHED)
         if self.settings.publish_clock:
@@ -140,7 +142,7 @@ class DriverNode(ManagedNode[Settings]):
 
     # The control thread.
     def _loop(self) -> None:
-        request_fifo(self.settings.realtime_priority, self.get_logger().warning)
+        request_fifo(_EXECUTOR_PRIORITY, self.settings.realtime_priority, self.get_logger().warning)
         settle_heap()
         substeps = round(self._spec.dt / _STEPS_PER_TICK / TIMESTEP)
         ticker = Ticker(self.clock, self._spec.dt / _STEPS_PER_TICK)
@@ -150,15 +152,18 @@ class DriverNode(ManagedNode[Settings]):
             self._world.step(substeps * (1 + min(step.missed, _CATCH_UP)))
             self._world_time.sleep_until(step.deadline)
             self._mailbox.serve()
+            # Converted once: messages of one instant are matched by equal stamps.
+            stamp = self.door.to_stamp(step.deadline)
             if self.settings.publish_clock:
-                self._clock_out.publish(ClockMessage(clock=self.door.to_stamp(step.deadline)))
+                self._clock_out.publish(ClockMessage(clock=stamp))
             if step.index >= next_control:
                 next_control = step.index + _STEPS_PER_TICK
                 self._lateness.add(step.lateness, step.missed)
                 self._core.tick()
-                poses = self._world.object_poses()
-                self._objects.publish(convert.poses_to_msg(poses, step.deadline, self.door))
-            self._joints.publish(convert.joint_state_to_msg(self._backend.read(), self.door))
+                self._objects.publish(convert.poses_to_msg(self._world.object_poses(), stamp))
+            joints = convert.joint_state_to_msg(self._backend.read(), self.door)
+            joints.header.stamp = stamp
+            self._joints.publish(joints)
             self._watch_physics()
 
     def _watch_physics(self) -> None:

@@ -40,6 +40,8 @@ from wm_vla_ros.types import (
 # When to plan: this long after the driver's tick, so that the plan is there well before the next one.
 PHASE = 0.004
 _PHASE_TOLERANCE = 0.003
+# SCHED_FIFO priority of every other thread of this process, where the planner's is permitted.
+_EXECUTOR_PRIORITY = 10
 _WARM_UP_TICKS = 20
 _DEFAULTS = MpcConfig()
 
@@ -141,7 +143,7 @@ class MpcNode(ManagedNode[Settings]):
 
     # The planner's thread.
     def _loop(self) -> None:
-        request_fifo(self.settings.realtime_priority, self.get_logger().warning)
+        request_fifo(_EXECUTOR_PRIORITY, self.settings.realtime_priority, self.get_logger().warning)
         settle_heap()
         ticker = Ticker(self.clock, self._spec.dt)
         missed = 0

@@ -17,6 +17,7 @@ from geometry_msgs.msg import PoseArray
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
+from wm_vla_ros.realtime import request_fifo
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
@@ -26,8 +27,9 @@ from wm_vla_ros.ros.time import NANO, stamp_key
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS, SimWorld
 
-# Joint states that wait for the object poses of their instant.
-_WAITING = 8
+# Messages that wait for their counterpart. More than the queues hold: on a busy machine one topic may be
+# taken from the end of its queue while the other one is at its front.
+_WAITING = 24
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Settings(NodeSettings):
     width: int = setting(96, "image width, pixels", low=16, high=1920)
     height: int = setting(96, "image height, pixels", low=16, high=1080)
     rate: float = setting(30.0, "images per second and camera, at most the driver's 50", low=1.0, high=50.0)
+    realtime_priority: int = setting(
+        5, "SCHED_FIFO priority, 0: none; a real camera does not wait for a processor either", low=0, high=99
+    )
 
 
 class FrameRate:
@@ -71,7 +76,7 @@ class SimCameraNode(ManagedNode[Settings]):
         self._rate = FrameRate(settings.rate)
         self._scene: dict[str, Any] | None = None
         self._joints: OrderedDict[int, JointState] = OrderedDict()
-        self._objects: PoseArray | None = None
+        self._objects: OrderedDict[int, PoseArray] = OrderedDict()
         self._outputs = {
             name: (
                 self.create_publisher(Image, f"camera/{name}/image_raw", qos.IMAGE),
@@ -81,7 +86,11 @@ class SimCameraNode(ManagedNode[Settings]):
         }
         self.create_subscription(String, "sim/scene", self._on_scene, qos.LATCHED)
         self.create_subscription(JointState, "joint_states", self._on_joints, qos.STATE)
-        self.create_subscription(PoseArray, "sim/objects", self._on_objects, qos.LATEST)
+        self.create_subscription(PoseArray, "sim/objects", self._on_objects, qos.STATE)
+
+    def activate(self) -> None:
+        priority = self.settings.realtime_priority
+        request_fifo(priority, priority, self.get_logger().warning)
 
     def cleanup(self) -> None:
         if self._world is not None:
@@ -92,25 +101,18 @@ class SimCameraNode(ManagedNode[Settings]):
         self._scene = yaml.safe_load(message.data)
 
     def _on_joints(self, message: JointState) -> None:
-        self._joints[stamp_key(message.header.stamp)] = message
-        while len(self._joints) > _WAITING:
-            self._joints.popitem(last=False)
-        self._render_the_moment()
+        _remember(self._joints, message)
+        self._render(stamp_key(message.header.stamp))
 
     def _on_objects(self, message: PoseArray) -> None:
-        self._objects = message
-        self._render_the_moment()
+        _remember(self._objects, message)
+        self._render(stamp_key(message.header.stamp))
 
-    def _render_the_moment(self) -> None:
-        """Render when joints and objects of one instant are here; they arrive in any order."""
-        objects = self._objects
-        if objects is None or not self.active:
+    def _render(self, key: int) -> None:
+        """Render when joints and objects of this instant are both here; they arrive in any order."""
+        joints, objects = self._joints.get(key), self._objects.get(key)
+        if joints is None or objects is None or not self.active:
             return
-        key = stamp_key(objects.header.stamp)
-        joints = self._joints.get(key)
-        if joints is None:
-            return
-        self._objects = None
         world = self._world_of_the_scene()
         if world is None or not self._rate.wants(key):
             return
@@ -142,6 +144,12 @@ class SimCameraNode(ManagedNode[Settings]):
             info = convert.camera_info(height, width, world.camera_pose(name)[2], frame)
             info.header.stamp = stamp
             infos.publish(info)
+
+
+def _remember(history: OrderedDict[int, Any], message: Any) -> None:
+    history[stamp_key(message.header.stamp)] = message
+    while len(history) > _WAITING:
+        history.popitem(last=False)
 
 
 def main() -> int:

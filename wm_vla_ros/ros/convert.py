@@ -9,7 +9,6 @@ never padded and never cut. Whether the numbers are finite is for the receiver's
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -313,11 +312,12 @@ def camera_info(height: int, width: int, fovy: float, frame: str) -> CameraInfo:
     return info
 
 
-def poses_to_msg(poses: Sequence[NDArray[np.float64]], stamp: float, door: TimeDoor) -> PoseArray:
-    """poses: (7,) each, position (3) in m and quaternion (w, x, y, z), base frame."""
+def poses_to_msg(poses: NDArray[np.float64], stamp: Time) -> PoseArray:
+    """poses: (n, 7), position (3) in m and quaternion (w, x, y, z), base frame. stamp: ROS time."""
     array_of_poses = PoseArray()
-    array_of_poses.poses = [_pose(row) for row in np.asarray(poses, dtype=np.float64).tolist()]
-    _stamped(array_of_poses, stamp, door, BASE_FRAME)
+    array_of_poses.poses = [_pose(row) for row in poses.tolist()]
+    array_of_poses.header.stamp = stamp
+    array_of_poses.header.frame_id = BASE_FRAME
     return array_of_poses
 
 
