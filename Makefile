@@ -8,6 +8,11 @@ SHELL := /bin/bash
 
 # Set by a Python of another environment, it would keep this one from finding its ROS libraries.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# A sourced ROS 2 install would mix its libraries and its choice of middleware with the wheels'.
+ifdef ROS_DISTRO
+unexport ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION PYTHONPATH LD_LIBRARY_PATH
+unexport AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION
+endif
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16

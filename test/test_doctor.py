@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,30 @@ def test_a_graphics_library_that_does_not_work_is_named(monkeypatch: pytest.Monk
     assert (finding.state, finding.required) == (State.LACK, True)
     assert finding.found.startswith("glfw: ")
     assert "unset MUJOCO_GL" in finding.mend
+
+
+@pytest.mark.parametrize(
+    "environment, mend",
+    [
+        ({}, "make env msgs"),
+        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, "unset RMW_IMPLEMENTATION"),
+        ({"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}, "make env msgs"),
+        ({"LD_LIBRARY_PATH": "elsewhere"}, "unset _ROS_WHEELS_BOOTSTRAP_COMPLETE"),
+        ({"ROS_DISTRO": "jazzy"}, "without ROS 2 sourced"),
+    ],
+)
+def test_what_mends_ros_depends_on_why_it_fails(
+    environment: dict[str, str], mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "installed", lambda name: "7.1.6")
+    libraries = {"LD_LIBRARY_PATH": f"other:{Path(sys.prefix, 'lib')}"}
+    assert mend in machine._ros_kind(libraries | environment)[1]
+
+
+def test_without_the_wheels_colcon_brings_the_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "installed", lambda name: None)
+    assert machine._ros_kind({"ROS_DISTRO": "jazzy"})[1].startswith("colcon build")
+    assert machine._ros_kind({}) == ("no ROS 2", "make env msgs")
 
 
 def test_two_onnx_runtimes_are_a_lack(monkeypatch: pytest.MonkeyPatch) -> None:

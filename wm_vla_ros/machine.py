@@ -24,6 +24,7 @@ from pathlib import Path
 PROBE_TIMEOUT = 20.0
 RENDER_PACKAGES = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libopengl0"
 APT = "sudo apt-get install -y"
+WHEELS_RMW = "rmw_fastrtps_cpp"
 _SERIAL_GLOBS = ("ttyACM*", "ttyUSB*")
 _LEFTOVER_SEGMENTS = 100
 
@@ -167,17 +168,7 @@ def _packages() -> Iterable[Finding]:
 
 
 def _ros() -> Iterable[Finding]:
-    distro = os.environ.get("ROS_DISTRO")
-    wheels = installed("ros-rclpy")
-    if distro:
-        kind, mend = f"ROS 2 {distro} install", "colcon build && source install/setup.bash"
-    else:
-        kind, mend = f"wheels, rclpy {wheels}" if wheels else "no ROS 2", "make env msgs"
-    guarded = bool(wheels) and os.environ.get("_ROS_WHEELS_BOOTSTRAP_COMPLETE")
-    libraries = str(Path(sys.prefix, "lib"))
-    if guarded and libraries not in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
-        mend = "unset _ROS_WHEELS_BOOTSTRAP_COMPLETE"
-        kind += ", started from another environment's Python"
+    kind, mend = _ros_kind(os.environ)
     answer, error = run_probe(_ROS_PROBE)
     if answer is None:
         yield Finding("ros", State.LACK, f"{kind}: {error}", mend, True)
@@ -188,8 +179,29 @@ def _ros() -> Iterable[Finding]:
     if answer["heard"]:
         yield Finding("middleware", State.OK, middleware, required=True)
     else:
-        mend = "unset ROS_DOMAIN_ID ROS_LOCALHOST_ONLY ROS_AUTOMATIC_DISCOVERY_RANGE RMW_IMPLEMENTATION"
+        mend = "unset ROS_DOMAIN_ID ROS_LOCALHOST_ONLY ROS_AUTOMATIC_DISCOVERY_RANGE"
         yield Finding("middleware", State.LACK, f"{middleware}: a message to itself was lost", mend, True)
+
+
+def _ros_kind(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Where ROS comes from, and what to try first when it does not work."""
+    wheels, distro = installed("ros-rclpy"), environment.get("ROS_DISTRO")
+    if wheels and distro:
+        return (
+            f"wheels, rclpy {wheels}, under a sourced ROS 2 {distro}",
+            "open a shell without ROS 2 sourced, or use a Python without the wheels",
+        )
+    if distro:
+        return f"ROS 2 {distro} install", "colcon build && source install/setup.bash"
+    if not wheels:
+        return "no ROS 2", "make env msgs"
+    kind = f"wheels, rclpy {wheels}"
+    libraries = environment.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    if str(Path(sys.prefix, "lib")) not in libraries:
+        return f"{kind}, started from another environment's Python", "unset _ROS_WHEELS_BOOTSTRAP_COMPLETE"
+    if environment.get("RMW_IMPLEMENTATION", WHEELS_RMW) != WHEELS_RMW:
+        return f"{kind}, which have {WHEELS_RMW} only", "unset RMW_IMPLEMENTATION"
+    return kind, "make env msgs"
 
 
 def _shared_memory() -> Iterable[Finding]:
