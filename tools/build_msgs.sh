@@ -8,6 +8,8 @@ venv="$(cd "$1" && pwd)"
 source_dir="$root/wm_vla_msgs"
 build_dir="$root/build/venv/wm_vla_msgs"
 stamp="$venv/.stamps/msgs"
+mkdir -p "$root/build"
+exec 9>"$root/build/.lock" && flock 9 # two make processes at once: the second finds the work done
 
 key="$(cd "$root" && find wm_vla_msgs tools/build_msgs.sh tools/wheels.cmake requirements/core.lock -type f -print0 |
     sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)"

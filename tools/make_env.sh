@@ -7,6 +7,8 @@ UV_VERSION=0.13.8
 root="$(cd "$(dirname "$0")/.." && pwd)"
 venv="$1"
 cd "$root"
+mkdir -p build
+exec 9>build/.lock && flock 9 # two make processes at once: the second finds the work done
 
 key="$(cat tools/make_env.sh requirements/*.lock setup.py setup.cfg wm_vla_ros/__init__.py | sha256sum | cut -d' ' -f1)"
 stamp="$venv/.stamps/env"
