@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wm_vla_ros.drivers.mock import MockSpec
+from wm_vla_ros.evaluation import fault_graph
 from wm_vla_ros.evaluation.fault_cases import CASES, MOTION_CASES, row
 from wm_vla_ros.evaluation.fault_gate import gate_under_fire
 from wm_vla_ros.evaluation.fault_rig import Rig, World, mock_world, robot_world
@@ -72,8 +73,29 @@ def run_pure(
             yield _run_case(number, real, runs)
 
 
-def summarise(results: list[CaseResult], extra: dict[str, object]) -> Report:
-    """The campaign's figures; every case's row is in conditions.cases."""
+def steps(numbers: tuple[int, ...], graph_runs: int) -> int:
+    """How many results `run_all` yields."""
+    on_graph = sum(case.number in numbers for case in fault_graph.CASES) if graph_runs else 0
+    return len(numbers) + len(set(numbers) & set(MOTION_CASES)) + on_graph
+
+
+def run_all(
+    numbers: tuple[int, ...], runs: int, robot: str, graph_runs: int, log: Callable[[str], None]
+) -> Iterator[CaseResult]:
+    """Every case in `numbers`: those without processes, then those on the running stack."""
+    yield from run_pure(numbers, runs, robot)
+    begun = time.monotonic()
+    for case, outcomes in fault_graph.run_graph(numbers, graph_runs, robot, log):
+        violations = [f"run {i}: {text}" for i, each in enumerate(outcomes) for text in each.violations]
+        holds = [each.hold for each in outcomes if each.hold is not None]
+        where = f"stack: {case.victim}"
+        words = (case.inject, case.expected)
+        yield _result(case.number, where, words, len(outcomes), violations, holds, begun)
+        begun = time.monotonic()
+
+
+def summarise(results: list[CaseResult], chosen: dict[str, object], with_cases: bool) -> Report:
+    """The campaign's figures. chosen: the settings; with_cases: put every case's row in conditions.cases."""
     numbers = sorted({result.number for result in results})
     passed = sum(all(r.passed for r in results if r.number == number) for number in numbers)
     holds = [result.hold_max_ms for result in results if result.hold_max_ms is not None]
@@ -83,6 +105,8 @@ def summarise(results: list[CaseResult], extra: dict[str, object]) -> Report:
     ]
     if holds:
         figures.insert(1, Figure("faults.hold_max_ms", max(holds), "ms", _runs(results)))
+    if not with_cases:
+        return Report("faults", conditions() | chosen, tuple(figures))
     rows = [
         {
             "case": result.number,
@@ -95,7 +119,7 @@ def summarise(results: list[CaseResult], extra: dict[str, object]) -> Report:
         }
         for result in results
     ]
-    return Report("faults", conditions() | extra | {"cases": rows}, tuple(figures))
+    return Report("faults", conditions() | chosen | {"cases": rows}, tuple(figures))
 
 
 def _run_case(number: int, world: World, runs: int) -> CaseResult:
@@ -110,37 +134,33 @@ def _run_case(number: int, world: World, runs: int) -> CaseResult:
             rig.finish()
             violations += [f"seed {seed}: {text}" for text in rig.violations]
             holds += rig.holds
-    return _result(number, world.name, case, runs, violations, holds, begun)
+    return _result(number, world.name, row(case), runs, violations, holds, begun)
 
 
 def _gate_case(actions: int) -> CaseResult:
-    def random_gate() -> None:
-        """78 | 10^6 random actions and times at the gate | 0 invariant breaks"""
-
     begun = time.monotonic()
     violations = gate_under_fire(MockSpec(), actions, seed=GATE_CASE)
-    return _result(GATE_CASE, "gate", random_gate, actions, violations, [], begun)
+    words = (f"{actions:,} random actions and times at the gate", "0 invariant breaks")
+    return _result(GATE_CASE, "gate", words, actions, violations, [], begun)
 
 
 def _result(
     number: int,
     where: str,
-    case: Callable[..., None],
+    words: tuple[str, str],
     runs: int,
     violations: list[str],
     holds: list[float],
     begun: float,
 ) -> CaseResult:
-    inject, expected = row(case)
     return CaseResult(
         number,
         where,
-        inject,
-        expected,
+        *words,
         runs,
         len(violations),
         tuple(violations[:3]),
-        max(holds) * 1e3 if holds else None,
+        round(max(holds) * 1e3, 3) if holds else None,
         time.monotonic() - begun,
     )
 

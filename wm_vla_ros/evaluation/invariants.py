@@ -7,14 +7,16 @@ within 200 ms. The arithmetic is written out here on its own, so that a mistake 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
-from wm_vla_ros.clock import Clock
+from wm_vla_ros.clock import Clock, FakeClock
 from wm_vla_ros.drivers.base import Backend
 from wm_vla_ros.safety.limits import ArmLimits, Joints
-from wm_vla_ros.types import Fault, RobotState
+from wm_vla_ros.types import AppliedAction, Fault, RobotState
 
 TOLERANCE = 1e-9  # rad, and rad per tick
 FAULT_WITHIN = 0.2  # s
@@ -34,15 +36,19 @@ class WriteLog:
 
 
 class InvariantProbe:
-    """A backend that passes everything on and judges every write first. violations: what was wrong."""
+    """A backend that passes everything on and judges every write first. violations: what was wrong.
 
-    def __init__(self, backend: Backend, spec: ArmLimits, clock: Clock) -> None:
+    timing: how exactly the clock tells the times of the writes, in ticks.
+    """
+
+    def __init__(self, backend: Backend, spec: ArmLimits, clock: Clock, timing: float = 1e-6) -> None:
         self.joint_names = backend.joint_names
         self.log = WriteLog()
         self.violations: list[str] = []
         self.overshoot = 0.0
         self._backend = backend
         self._clock = clock
+        self._timing = timing
         self._dt = spec.dt
         self._lower = np.asarray(spec.lower) + spec.limit_margin
         self._upper = np.asarray(spec.upper) - spec.limit_margin
@@ -98,9 +104,10 @@ class InvariantProbe:
         if np.any(np.abs(step) > self._velocity * self._dt + TOLERANCE):
             broken.append(f"I3 velocity: step {step}")
         # A step that was given several ticks' time was so much slower.
-        ticks = max(1.0, np.floor((now - self._last_time) / self._dt + 1e-6))
-        change = np.abs(step - last_step / ticks) / self._dt
-        if np.any(change > self._acceleration * self._dt + TOLERANCE / self._dt):
+        gap = (now - self._last_time) / self._dt
+        ticks = {max(1.0, float(np.floor(gap + error))) for error in (-self._timing, self._timing)}
+        changes = [np.abs(step - last_step / count) / self._dt for count in ticks]
+        if all(np.any(change > self._acceleration * self._dt + TOLERANCE / self._dt) for change in changes):
             broken.append(f"I3 acceleration: step {step} after {last_step}")
         # Two ticks on the beat that jitter towards each other, but never two at once.
         if now - self._last_time < 0.4 * self._dt:
@@ -109,6 +116,49 @@ class InvariantProbe:
         if late and np.any(np.abs(step) > TOLERANCE):
             broken.append("I5 motion while latched")
         return broken
+
+
+class _Record:
+    """The arm that a record of targets was written to: nothing more is known of it."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.joint_names = names
+
+    def read(self) -> RobotState:
+        raise RuntimeError("a record has no measurements")
+
+    def write(self, target: Joints) -> None:
+        """Was written long ago."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def judge_record(applied: Sequence[AppliedAction], spec: ArmLimits) -> list[str]:
+    """I1 to I3 over what a driver says it wrote, in order. The first two set pose and speed, unjudged.
+
+    Stamps went through ROS time, which costs them some microseconds.
+    """
+    if not applied:
+        return []
+    clock = FakeClock(applied[0].stamp)
+    probe = InvariantProbe(_Record(applied[0].joint_names), spec, clock, timing=0.02)
+    for i, each in enumerate(applied):
+        clock.sleep_until(each.stamp)
+        probe.write(each.joint_positions)
+        if i == 1:
+            probe.violations.clear()
+    return probe.violations
+
+
+def interventions(applied: Sequence[AppliedAction]) -> list[tuple[float, str]]:
+    """(time, fault code or "hold") of every change, and of every beginning of a hold."""
+    found = []
+    for before, each in pairwise(applied):
+        for change in each.changes:
+            if change != "hold" or "hold" not in before.changes:
+                found.append((each.stamp, change))
+    return found
 
 
 def unannounced(interventions: list[tuple[float, str]], faults: list[Fault]) -> list[str]:
