@@ -151,7 +151,8 @@ class Plan:
 
     def index_at(self, now: float) -> int | None:
         """Row in force at `now`, or None before the start and after the end."""
-        row = int(np.floor((now - self.start) / self.dt + 1e-9))
+        # Times are doubles on a clock that may have run for months: 1e7 s are exact to 2e-9 s.
+        row = int(np.floor((now - self.start) / self.dt + 1e-6))
         return row if 0 <= row < len(self.actions) else None
 
 

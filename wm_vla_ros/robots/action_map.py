@@ -3,7 +3,8 @@
 Each tick solves one quadratic program (mink): the tip's pose as weighted least squares, under joint,
 velocity and collision limits. An arm of five joints cannot hold all six pose numbers; the rotation axes
 whose weight in the spec is zero are given up, and the commanded orientation follows the arm there, so
-that nothing winds up.
+that nothing winds up. The collision limits are linear in the joints; what that misses near the table is
+made up for by raising the target and, last, by shortening the step.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from wm_vla_ros.types import EE_ACTION_DIM
 # Iterations per tick: the second removes the first one's linearisation error (0.1 mm at 4 mm a tick).
 _ITERATIONS = 2
 _DAMPING = 1e-6
+# How much of the table clearance a step may use up for its curvature, metres, before it is shortened.
+_CLEARANCE_SLACK = 0.0005
 
 
 class Unreachable(ValueError):
@@ -34,12 +37,12 @@ def rotation_matrix(rotation_vector: NDArray[np.float64]) -> NDArray[np.float64]
 
 def rotation_vector(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """(3,) rotation vector in rad of a rotation matrix (3, 3)."""
-    # First order near the identity, where mat2axangle's axis is ill defined.
     skew = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]])
-    if np.linalg.norm(skew) < 1e-6 and np.trace(matrix) > 0:
-        return skew / 2.0
-    axis, angle = mat2axangle(matrix)
-    return np.asarray(axis) * angle
+    sine, cosine = float(np.linalg.norm(skew)) / 2.0, (float(np.trace(matrix)) - 1.0) / 2.0
+    if cosine < -0.9:  # near half a turn the skew part vanishes; elsewhere the eigenvalues come close
+        axis, angle = mat2axangle(matrix)
+        return np.asarray(axis) * angle
+    return skew / 2.0 * (np.arctan2(sine, cosine) / sine if sine > 0.0 else 1.0)
 
 
 class ActionMap:
@@ -47,9 +50,11 @@ class ActionMap:
 
     def __init__(self, spec: RobotSpec) -> None:
         import mink
+        import mujoco
 
         self.spec = spec
         self._mink = mink
+        self._distance = mujoco.mj_geomDistance
         self._kinematics = Kinematics(spec)
         model = self._kinematics.model
         self._configuration = mink.Configuration(model)
@@ -66,6 +71,17 @@ class ActionMap:
             ),
         ]
         self._address = [int(model.joint(name).qposadr[0]) for name in spec.joint_names]
+        # The gripper goes where the action says; the arm alone keeps clear.
+        self._frozen = [mink.DofFreezingTask(model, [int(model.joint(spec.gripper_joint).dofadr[0])])]
+        self._table = int(model.geom(TABLE).id)
+        self._above_table = sorted(
+            {
+                int(model.geom(name).id)
+                for a, b in spec.collision_pairs
+                if TABLE in b
+                for name in self._geoms(a)
+            }
+        )
         self.reset(spec.home)
 
     def _geoms(self, links: tuple[str, ...]) -> list[str]:
@@ -109,9 +125,9 @@ class ActionMap:
         distance = float(np.linalg.norm(lead))
         if distance > self.spec.leash:
             position = anchor + lead * (self.spec.leash / distance)
-        target = self._solve(rotation, position)
-        target[-1] = self._gripper_target(float(wanted[6]))
-        return target
+        lowest = self._position[2] - (self._clearance(self._q) - self.spec.table_clearance)
+        position[2] = max(position[2], lowest)
+        return self._clear_part(self._solve(rotation, position, self._gripper_target(float(wanted[6]))))
 
     def commit(self, applied: NDArray[np.float64]) -> NDArray[np.float32]:
         """Take `applied` (n,) rad as the new command; returns the equivalent action (7,) of that motion."""
@@ -141,18 +157,45 @@ class ActionMap:
         most = spec.gripper_speed * spec.dt
         return float(self._q[-1] + np.clip(wanted - self._q[-1], -most, most))
 
-    def _solve(self, rotation: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _place(self, joints: NDArray[np.float64]) -> None:
+        q = np.zeros(self._configuration.model.nq)
+        q[self._address] = joints
+        self._configuration.update(q)
+
+    def _clearance(self, joints: NDArray[np.float64]) -> float:
+        """Metres between the table and the lowest of the links that the spec keeps off it."""
+        self._place(joints)
+        model, data = self._configuration.model, self._configuration.data
+        distances = [self._distance(model, data, self._table, geom, 1.0, None) for geom in self._above_table]
+        return min(distances, default=np.inf)
+
+    def _clear_part(self, target: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As much of the way to `target` as keeps clear of the table, or at least comes no nearer to it."""
+        floor = min(self.spec.table_clearance - _CLEARANCE_SLACK, self._clearance(self._q))
+        for share in (1.0, 0.5, 0.25, 0.125):
+            joints = self._q + share * (target - self._q)
+            if self._clearance(joints) >= floor:
+                return joints
+        return self._q.copy()
+
+    def _solve(
+        self, rotation: NDArray[np.float64], position: NDArray[np.float64], gripper: float
+    ) -> NDArray[np.float64]:
         mink, configuration = self._mink, self._configuration
         pose = mink.SE3.from_rotation_and_translation(mink.SO3.from_matrix(rotation), position)
         self._task.set_target(pose)
-        q = np.zeros(configuration.model.nq)
-        q[self._address] = self._q
-        configuration.update(q)
+        self._place(np.append(self._q[:-1], gripper))
         step_time = self.spec.dt / _ITERATIONS
         for _ in range(_ITERATIONS):
             try:
                 velocity = mink.solve_ik(
-                    configuration, [self._task], step_time, "daqp", damping=_DAMPING, limits=self._limits
+                    configuration,
+                    [self._task],
+                    step_time,
+                    "daqp",
+                    damping=_DAMPING,
+                    limits=self._limits,
+                    constraints=self._frozen,
                 )
             except mink.NoSolutionFound as error:
                 raise Unreachable(f"no joint motion reaches tip position {np.round(position, 4)}") from error

@@ -93,21 +93,29 @@ def load_robot(name: str) -> RobotSpec:
     return parse_spec(yaml.safe_load(path.read_text()), where=str(path))
 
 
+# Numbers that have to be positive, may be zero, may have any sign.
+_POSITIVE = ("dt", "translation_scale", "rotation_scale", "leash", "gripper_speed")
+_NOT_NEGATIVE = ("limit_margin", "table_clearance")
+_ANY_SIGN = ("gripper_closed", "gripper_open", "table_height")
+
+
 def parse_spec(raw: dict[str, Any], where: str) -> RobotSpec:
     """A RobotSpec from parsed YAML; `where` names the source in errors. Raises ValueError as `load_robot`."""
-    derived = {"lower", "upper"}
-    expected = {field.name for field in fields(RobotSpec)} - derived
-    unknown, missing = set(raw) - expected, expected - set(raw)
-    if unknown or missing:
-        raise ValueError(f"{where}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}")
-    if not re.fullmatch(r"[a-z0-9_]+\.urdf", raw["urdf"]):
-        raise ValueError(f"{where}: urdf must be a plain file name in urdf/, got {raw['urdf']!r}")
-    urdf = paths.urdf_dir() / raw["urdf"]
+    _check_keys(raw, {field.name for field in fields(RobotSpec)} - {"lower", "upper"}, where)
+    urdf = paths.urdf_dir() / str(raw["urdf"])
+    if not re.fullmatch(r"[a-z0-9_]+\.urdf", str(raw["urdf"])) or not urdf.is_file():
+        raise ValueError(f"{where}: urdf must be the plain name of a file in urdf/, got {raw['urdf']!r}")
     joints = (*raw["arm_joints"], raw["gripper_joint"])
+    if len(set(joints)) != len(joints):
+        raise ValueError(f"{where}: a joint is listed twice in {joints}")
     lower, upper = _urdf_limits(urdf, joints)
     values = dict(raw)
+    for key in (*_POSITIVE, *_NOT_NEGATIVE, *_ANY_SIGN):
+        values[key] = _number(key, raw[key], where)
     for key in ("home", "velocity_limit", "acceleration_limit"):
         values[key] = _vector(raw[key], len(joints), f"{where}: {key}")
+        if key != "home" and np.any(values[key] <= 0.0):
+            raise ValueError(f"{where}: {key} must be positive, got {raw[key]}")
     values["orientation_weights"] = _vector(raw["orientation_weights"], 3, f"{where}: orientation_weights")
     if np.any(values["home"] < lower) or np.any(values["home"] > upper):
         raise ValueError(f"{where}: home {raw['home']} lies outside the URDF's joint limits")
@@ -117,10 +125,31 @@ def parse_spec(raw: dict[str, Any], where: str) -> RobotSpec:
         upper=upper,
         arm_joints=tuple(raw["arm_joints"]),
         collision_pairs=tuple((tuple(a), tuple(b)) for a, b in raw["collision_pairs"]),
-        cameras={key: CameraMount(**mount) for key, mount in raw["cameras"].items()},
-        simulation=ActuatorSpec(**raw["simulation"]),
+        cameras={key: _record(CameraMount, mount, where) for key, mount in raw["cameras"].items()},
+        simulation=_record(ActuatorSpec, raw["simulation"], where),
     )
     return RobotSpec(**values)
+
+
+def _check_keys(raw: dict[str, Any], expected: set[str], where: str) -> None:
+    unknown, missing = set(raw) - expected, expected - set(raw)
+    if unknown or missing:
+        raise ValueError(f"{where}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}")
+
+
+def _record[T: (CameraMount, ActuatorSpec)](kind: type[T], raw: dict[str, Any], where: str) -> T:
+    _check_keys(raw, {field.name for field in fields(kind)}, f"{where}: {kind.__name__}")
+    return kind(**raw)
+
+
+def _number(key: str, value: Any, where: str) -> float:
+    if not isinstance(value, int | float) or not np.isfinite(value):
+        raise ValueError(f"{where}: {key} must be a finite number, got {value!r}")
+    if key in _POSITIVE and value <= 0:
+        raise ValueError(f"{where}: {key} must be positive, got {value}")
+    if key in _NOT_NEGATIVE and value < 0:
+        raise ValueError(f"{where}: {key} must be at least 0, got {value}")
+    return float(value)
 
 
 def _vector(value: list[float], size: int, what: str) -> NDArray[np.float64]:

@@ -1,0 +1,71 @@
+"""What several packages' tests share: the robot, and a world model small enough to be checked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from wm_vla_ros.robots.kinematics import Kinematics
+from wm_vla_ros.robots.spec import RobotSpec, load_robot
+
+# The same examples in every run, however busy the machine: a failure is news, never chance.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def spec() -> RobotSpec:
+    return load_robot("so101")
+
+
+@pytest.fixture(scope="session")
+def kinematics(spec: RobotSpec) -> Kinematics:
+    return Kinematics(spec)
+
+
+class LinearModel:
+    """An exact world model: the tip moves by the action, a cube stays; latent z = M x, so z' = z + B a.
+
+    x: tip and red cube (6,) metres. M is 10 times a rotation, so a latent is never mistaken for metres.
+    """
+
+    latent_dim, action_dim, dt = 6, 7, 0.02
+    encoder_id = "linear-1"
+    grounding_names = ("tip_x", "tip_y", "tip_z", "red_cube_x", "red_cube_y", "red_cube_z")
+
+    def __init__(self, translation_scale: float) -> None:
+        mix, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(6, 6)))
+        self.mix = (10.0 * mix).astype(np.float32)
+        self.unmix = (mix.T / 10.0).astype(np.float32)
+        self.cube = np.array([0.2, 0.1, 0.0125], np.float32)
+        effect = np.zeros((7, 6), np.float32)
+        effect[:3, :3] = np.eye(3) * translation_scale
+        self.effect = effect @ self.mix.T
+
+    def latent(self, tip: np.ndarray, cube: np.ndarray | None = None) -> np.ndarray:
+        """Latents (..., 6) of tips (..., 3), the cube where it is."""
+        tip = np.asarray(tip, np.float32)
+        cube = np.broadcast_to(self.cube if cube is None else np.asarray(cube, np.float32), tip.shape)
+        return np.concatenate([tip, cube], axis=-1) @ self.mix.T
+
+    def encode(self, images: Mapping[str, np.ndarray], proprio: np.ndarray) -> np.ndarray:
+        return self.latent(proprio[12:15])
+
+    def predict(self, latents: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return latents + actions @ self.effect
+
+    def rollout(self, latents: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return latents[:, None] + np.cumsum(actions @ self.effect, axis=1)
+
+    def ground(self, latents: np.ndarray) -> np.ndarray:
+        return latents @ self.unmix.T
+
+
+@pytest.fixture(scope="session")
+def linear_model(spec: RobotSpec) -> LinearModel:
+    return LinearModel(spec.translation_scale)
