@@ -28,7 +28,7 @@ class GroundedPath:
         self.latents = goal.embeddings
         self.grounded = model.ground(goal.embeddings)
         names = model.grounding_names
-        self.tip = [names.index(f"tip_{axis}") for axis in "xyz"]
+        self.tip = [names.index(f"tip.{axis}") for axis in "xyz"]
         self.cubes = [i for i, name in enumerate(names) if "cube" in name]
         self.pace = self._paces(free_pace)
 

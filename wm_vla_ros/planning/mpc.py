@@ -100,7 +100,7 @@ class MpcCore:
         names = proprio_names(spec)
         self._proprio_tip = [names.index(f"tip.position.{axis}") for axis in "xyz"]
         grounding = model.grounding_names
-        self._tip = [grounding.index(f"tip_{axis}") for axis in "xyz"]
+        self._tip = [grounding.index(f"tip.{axis}") for axis in "xyz"]
         self._terms = self._objective()
         # Written by on_* under the lock, read by tick under the lock.
         self._lock = threading.Lock()
