@@ -158,7 +158,7 @@ def test_nothing_winds_up_over_many_rounds(spec, action_map) -> None:
         if tick % 60 == 0:
             after.append(action_map.commanded)
         drive(action_map, move((0.2 * np.cos(angle), 0.2 * np.sin(angle), 0.0)))
-    np.testing.assert_allclose(after[1:], np.tile(after[1], (10, 1)), atol=2e-3)
+    np.testing.assert_allclose(after[1:], np.tile(after[1], (10, 1)), atol=5e-3)
 
 
 @given(action=ACTION)
