@@ -34,9 +34,15 @@ def command(
     numbers = faults.parse_cases(cases) if cases else faults.VALID_CASES
     results: list[CaseResult] = []
     with bar("faults", faults.steps(numbers, graph_runs)) as update:
-        for result in faults.run_all(numbers, runs, robot, graph_runs, log=_to_stderr if verbose else _drop):
-            results.append(result)
-            update(len(results), note=f"case {result.number} ({result.where})")
+        try:
+            for result in faults.run_all(
+                numbers, runs, robot, graph_runs, log=_to_stderr if verbose else _drop
+            ):
+                results.append(result)
+                update(len(results), note=f"case {result.number} ({result.where})")
+        except faults.StackFailed as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from error
     if not json:
         _print_table(results)
     chosen = {"runs": runs, "robot": robot, "graph_runs": graph_runs}

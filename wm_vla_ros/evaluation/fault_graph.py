@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wm_vla_ros.bringup.runner import StackRunner
+from wm_vla_ros.bringup.runner import StackRunner, command_line
 from wm_vla_ros.bringup.stack import DRIVER, FAST, SLOW, NodeSpec, StackSpec, stack_kind
 from wm_vla_ros.evaluation.invariants import interventions, judge_record, unannounced
 from wm_vla_ros.robots.spec import load_robot
@@ -29,11 +29,14 @@ from wm_vla_ros.types import AppliedAction
 if TYPE_CHECKING:
     from wm_vla_ros.ros.watch import GraphWatch
 
+Command = Callable[[NodeSpec, str], list[str]]
 HOLD_WITHIN = 0.1  # s
 _STARTS_WITHIN = 90.0  # s; a slow policy's libraries take their time
 _HOLDS_WITHIN = 10.0  # s after the strike: longer than any plan or goal is valid
 _LOOKED_AT = 1.0  # s after the hold has begun
 _STOPPED = 5.0  # s
+# How far two stamps of one moment may differ after going through ROS time, s.
+_TIMING = 1e-3
 # Faster than this, the arm counts as moving; rad per tick of any joint.
 _MOVING = 0.004
 _ATTEMPTS = 20
@@ -63,9 +66,13 @@ class GraphCase:
 
 
 class LiveStack:
-    """The simulated stack, each node under a runner of its own so that one can be struck and replaced."""
+    """The simulated stack, each node under a runner of its own so that one can be struck and replaced.
 
-    def __init__(self, robot: str, log: Callable[[str], None]) -> None:
+    command: what starts a node, as in `StackRunner`; tests put stand-ins for the models there.
+    """
+
+    def __init__(self, robot: str, log: Callable[[str], None], command: Command = command_line) -> None:
+        self._command = command
         self._spec = load_robot(robot)
         namespace = f"faults_{os.getpid()}"
         self._stack = stack_kind("sim").build(namespace, robot=robot)
@@ -166,7 +173,7 @@ class LiveStack:
         applied = self.watch.applied[begun:]
         violations = judge_record(applied, self._spec)
         ready = [each for each in interventions(applied) if each[0] < applied[-1].stamp - 0.3]
-        violations += unannounced(ready, list(self.watch.faults))
+        violations += unannounced(ready, list(self.watch.faults), _TIMING)
         strangers = {each.source for each in applied} - {"mpc", "driver"}
         violations += [f"I4 {source!r} commanded" for source in strangers]
         if went_on is not None:
@@ -191,7 +198,7 @@ class LiveStack:
             node = replace(node, parameters={**node.parameters, "keep_latch": False})
         stack = StackSpec(self._stack.name, self._stack.namespace, (node,))
         self._lines = [line for line in self._lines if not line.startswith(f"[{node.name}]")]
-        self._runners[node.name] = StackRunner(stack, self._heard).__enter__()
+        self._runners[node.name] = StackRunner(stack, self._heard, command=self._command).__enter__()
 
     def _await_active(self, name: str) -> None:
         def active() -> bool:
@@ -241,7 +248,11 @@ CASES = (
 
 
 def run_graph(
-    numbers: tuple[int, ...], runs: int, robot: str, log: Callable[[str], None]
+    numbers: tuple[int, ...],
+    runs: int,
+    robot: str,
+    log: Callable[[str], None],
+    command: Command = command_line,
 ) -> Iterator[tuple[GraphCase, list[Outcome]]]:
     """Every case in `numbers` that needs processes, `runs` times each, on one stack.
 
@@ -250,7 +261,7 @@ def run_graph(
     chosen = [case for case in CASES if case.number in numbers]
     if not chosen or runs == 0:
         return
-    with LiveStack(robot, log) as stack:
+    with LiveStack(robot, log, command) as stack:
         for case in chosen:
             rng = np.random.default_rng([case.number, runs])
             yield case, [stack.run(case, rng) for _ in range(runs)]

@@ -161,15 +161,18 @@ def interventions(applied: Sequence[AppliedAction]) -> list[tuple[float, str]]:
     return found
 
 
-def unannounced(interventions: list[tuple[float, str]], faults: list[Fault]) -> list[str]:
+def unannounced(
+    interventions: list[tuple[float, str]], faults: list[Fault], timing: float = 1e-9
+) -> list[str]:
     """I6: the interventions (time, fault code or "hold") that no Fault followed in time.
 
     A hold is announced by any fault of severity ERROR; it may be published in the tick itself.
+    timing: how exactly the two stamps agree, s.
     """
     missing = []
     for when, code in interventions:
         announced = any(
-            -TOLERANCE <= fault.stamp - when <= FAULT_WITHIN
+            -timing <= fault.stamp - when <= FAULT_WITHIN
             and (fault.code == code or (code == "hold" and fault.severity >= _CODES_FOR_ERROR))
             for fault in faults
         )
