@@ -17,16 +17,65 @@ Output = Annotated[Path, typer.Option(help="Folder to write the model to.")]
 
 
 @app.command("world-model")
-def world_model(dataset: Datasets, output: Output, json: JsonFlag = False) -> None:
-    """Train and export the world model of the fast loop."""
-    from wm_vla_ros.training.world_model import train
+def world_model(
+    dataset: Datasets,
+    output: Output,
+    minutes: Annotated[float | None, typer.Option(help="Train for so long; default 15.", min=0.01)] = None,
+    steps: Annotated[int | None, typer.Option(help="Train so many steps: reproducible.", min=3)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and split.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of torch.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    cameras: Annotated[str, typer.Option(help="Cameras to look at, separated by commas.")] = "front",
+    json: JsonFlag = False,
+) -> None:
+    """Train and export the world model of the fast loop, and report its imagination on held-out episodes."""
+    from wm_vla_ros.commands.progress import bar
+    from wm_vla_ros.training.world_model import WorldModelTraining, train
 
-    emit(train(dataset, output), json)
+    if steps is None and minutes is None:
+        minutes = 15.0
+    training = WorldModelTraining(
+        steps=steps,
+        minutes=minutes,
+        seed=seed,
+        threads=threads,
+        device=device,
+        cameras=tuple(cameras.split(",")),
+    )
+    with bar("training", 1.0) as update:
+        report = train(dataset, output, training, update)
+    emit(report, json)
 
 
 @app.command("policy")
-def policy(dataset: Datasets, output: Output, json: JsonFlag = False) -> None:
-    """Train the policy of the slow loop."""
-    from wm_vla_ros.training.policy import train
+def policy(
+    dataset: Datasets,
+    output: Output,
+    minutes: Annotated[float | None, typer.Option(help="Train for so long; default 15.", min=0.01)] = None,
+    steps: Annotated[int | None, typer.Option(help="Train so many steps: reproducible.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and split.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of torch.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    cameras: Annotated[str, typer.Option(help="Cameras to look at, separated by commas.")] = "front",
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.", min=1e-6, max=1.0)] = 1e-3,
+    start_from: Annotated[Path | None, typer.Option(help="Trained policy to go on from.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Train the policy of the slow loop on demonstrations, by behaviour cloning."""
+    from wm_vla_ros.commands.progress import bar
+    from wm_vla_ros.training.policy import PolicyTraining, train
 
-    emit(train(dataset, output), json)
+    if steps is None and minutes is None:
+        minutes = 15.0
+    training = PolicyTraining(
+        steps=steps,
+        minutes=minutes,
+        seed=seed,
+        threads=threads,
+        device=device,
+        cameras=tuple(cameras.split(",")),
+        learning_rate=learning_rate,
+    )
+    with bar("training", 1.0) as update:
+        report = train(dataset, output, training, start_from, update)
+    emit(report, json)

@@ -1,12 +1,13 @@
-"""How well a world model imagines: latent error against persistence, probes, metres, and contact.
+"""How well a world model imagines: latent error against persistence, probes, metres, contact.
 
-A latent error alone proves nothing: an encoder that collapses gets a better one. So each is reported beside
-a linear probe (is the world still in the latent?) and an error in metres (is it still right after h ticks?).
+A latent error alone proves nothing: an encoder that collapses gets a better one. So it is reported beside a
+linear probe (is the world still in the latent?) and errors in metres (is it still right after h ticks?).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,76 +27,222 @@ from wm_vla_ros.types import FloatArray
 from wm_vla_ros.world_models.protocol import WorldModel
 
 HORIZONS = (5, 10, 20)
-CONTACT_TICKS = 20
-# A cube that moves further than this within CONTACT_TICKS is being pushed, metres.
+# A cube that moves further than this within the longest horizon (0.4 s) is being pushed, metres.
 PUSHED = 0.01
-RIDGE = 1e-3
+_RIDGE = 1e-3
+_DRAWS = 1000
+
+Progress = Callable[[float, str], None]
 
 
-@dataclass(frozen=True)
-class Imagined:
-    """A model's latents along W windows of held-out episodes.
+class Imagination:
+    """One model's imagined latents along windows of held-out episodes, beside what came.
 
-    start: (W, D) encoded. predicted: (W, H, D) after 1 .. H actions. rows: (W,) first row of each window.
-    encoded: every row's latent (N, D), NaN where there is no image.
+    W windows, each from a rendered row; positions (metres, base frame) are ordered as `names`.
+    rows: (W,) first rows. start: (W, D) their latents. predicted: (W, H, D) latents after each action.
     """
 
-    rows: NDArray[np.int64]
-    start: FloatArray
-    predicted: FloatArray
-    encoded: FloatArray
+    def __init__(
+        self, model: WorldModel, data: EpisodeArrays, episodes: NDArray[np.int64], most: int | None = None
+    ) -> None:
+        """most: windows to look at, evenly spread; all of them when None.
 
+        Raises ValueError when the data set is of another layout than the model, or no episode is long enough.
+        """
+        _check_layout(model, data)
+        self.model, self.data = model, data
+        self.names = grounding_names(data)
+        self.positions = positions(data)
+        stride = frame_stride(data)
+        # A horizon at which there is no image moves up to the next that has one, and says so in its name.
+        self.horizons = tuple(-(-ticks // stride) * stride for ticks in HORIZONS)
+        longest = max(self.horizons)
+        rows = window_starts(data, episodes, longest)
+        if most is not None and len(rows) > most:
+            rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+        self.rows = rows
+        self.episode = data.row_episode()[rows]
+        needed, back = np.unique(
+            np.concatenate([rows, *(rows + ticks for ticks in self.horizons)]), return_inverse=True
+        )
+        self._latents = encode_rows(model, data, needed)
+        parts = np.split(self._latents[back], 1 + len(self.horizons))
+        self.start, self._later = parts[0], dict(zip(self.horizons, parts[1:], strict=True))
+        self._encoded_rows = needed
+        actions = data.actions[rows[:, None] + np.arange(longest)]
+        self.predicted = model.rollout(self.start, actions)
 
-def horizons(data: EpisodeArrays) -> tuple[int, ...]:
-    """5, 10 and 20 ticks, each moved up to the next at which the data set has an image."""
-    stride = frame_stride(data)
-    return tuple(-(-ticks // stride) * stride for ticks in HORIZONS)
+    def error(self, ticks: int) -> tuple[FloatArray, FloatArray]:
+        """Squared latent error (W,) of imagination, and of persistence, `ticks` after the start."""
+        later = self._later[ticks]
+        imagined = np.sum((self.predicted[:, ticks - 1] - later) ** 2, axis=1)
+        return imagined, np.sum((self.start - later) ** 2, axis=1)
+
+    def motion(self, thing: str, ticks: int) -> tuple[FloatArray, FloatArray]:
+        """(true, imagined) displacement (W, 3) in metres of a thing `ticks` after the start."""
+        at = columns(self.names, thing)[thing]
+        true = self.positions[self.rows + ticks] - self.positions[self.rows]
+        imagined = self.model.ground(self.predicted[:, ticks - 1]) - self.model.ground(self.start)
+        return true[:, at], imagined[:, at]
+
+    def miss(self, thing: str, ticks: int) -> FloatArray:
+        """(W,) metres between where a thing is imagined to be after `ticks` (0: encoded) and where it is."""
+        at = columns(self.names, thing)[thing]
+        latents = self.predicted[:, ticks - 1] if ticks else self.start
+        gap = self.model.ground(latents)[:, at] - self.positions[self.rows + ticks][:, at]
+        return np.linalg.norm(gap, axis=1)
+
+    def cubes(self) -> tuple[str, ...]:
+        """Names of the cubes among the grounded things."""
+        return tuple(columns(self.names, "_cube"))
+
+    def pushed(self, ticks: int) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+        """(true, imagined) displacements (n, 3) of cubes that are pushed, and their windows (n,)."""
+        pairs = [self.motion(cube, ticks) for cube in self.cubes()]
+        moving = [np.linalg.norm(true, axis=1) > PUSHED for true, _ in pairs]
+        return (
+            np.concatenate([true[keep] for (true, _), keep in zip(pairs, moving, strict=True)]),
+            np.concatenate([imagined[keep] for (_, imagined), keep in zip(pairs, moving, strict=True)]),
+            np.concatenate([np.flatnonzero(keep) for keep in moving]),
+        )
+
+    def figures(self, probe_rows: NDArray[np.int64]) -> tuple[Figure, ...]:
+        """Everything, with 95 % intervals over episodes. probe_rows: rendered rows to fit the probes on.
+
+        ratio: mean squared latent error over persistence's. rms_ratio: its root, the same as a distance.
+        contact: share of a pushed cube's motion that is imagined, 1 - |error| / |motion|.
+        tip_slope: regression slope of imagined on true fingertip displacement; 1 is right.
+        """
+        out = []
+        for ticks in self.horizons:
+            ours, still = self.error(ticks)
+            ratio = self._quotient(f"imagination.ratio_{ticks}", ours, still)
+            out += [ratio, _mapped(ratio, f"imagination.rms_ratio_{ticks}", np.sqrt)]
+        out += self._probes(probe_rows)
+        for ticks in (0, *self.horizons):
+            out.append(self._mean(f"imagination.tip_mm_{ticks}", 1e3 * self.miss(TIP, ticks), "mm"))
+            cubes = np.mean([self.miss(cube, ticks) for cube in self.cubes()], axis=0)
+            out.append(self._mean(f"imagination.cube_mm_{ticks}", 1e3 * cubes, "mm"))
+        ticks = self.horizons[1]
+        true, imagined = self.motion(TIP, ticks)
+        out.append(
+            self._quotient(
+                f"imagination.tip_slope_{ticks}", np.sum(true * imagined, 1), np.sum(true * true, 1)
+            )
+        )
+        true, imagined, window = self.pushed(max(self.horizons))
+        name = f"imagination.contact_{max(self.horizons)}"
+        if len(window):
+            missed, moved = np.linalg.norm(imagined - true, axis=1), np.linalg.norm(true, axis=1)
+            out.append(_mapped(self._quotient(name, missed, moved, window), name, lambda value: 1.0 - value))
+        else:
+            out.append(Figure(name, float("nan"), "", 0))
+        return tuple(out)
+
+    def _probes(self, rows: NDArray[np.int64]) -> list[Figure]:
+        fitted = encode_rows(self.model, self.data, rows)
+        episode = self.data.row_episode()[self._encoded_rows]
+        out = []
+        for name, things in (("tip", (TIP,)), ("cube", self.cubes())):
+            at = [column for thing in things for column in columns(self.names, thing)[thing]]
+            truth = self.positions[self._encoded_rows][:, at]
+            guess = probe(fitted, self.positions[rows][:, at], self._latents)
+            residual = np.sum((guess - truth) ** 2, axis=1)
+            spread = np.sum((truth - truth.mean(0)) ** 2, axis=1)
+            figure = _bootstrap(f"imagination.probe_r2_{name}", residual, spread, episode)
+            out.append(_mapped(figure, figure.name, lambda value: 1.0 - value))
+        return out
+
+    def _quotient(
+        self, name: str, above: FloatArray, below: FloatArray, window: NDArray[np.int64] | None = None
+    ) -> Figure:
+        return _bootstrap(name, above, below, self.episode if window is None else self.episode[window])
+
+    def _mean(self, name: str, values: FloatArray, unit: str) -> Figure:
+        return _bootstrap(name, values, np.ones_like(values), self.episode, unit)
 
 
 def encode_rows(model: WorldModel, data: EpisodeArrays, rows: NDArray[np.int64]) -> FloatArray:
     """Latents (len(rows), D) of rows that have an image."""
-    cameras = tuple(model.manifest.cameras)
     out = np.empty((len(rows), model.latent_dim), np.float32)
+    images = {camera: frames(data, camera, rows) for camera in model.manifest.cameras}
     for number, row in enumerate(rows):
-        images = {camera: frames(data, camera, np.array([row]))[0] for camera in cameras}
-        out[number] = model.encode(images, data.states[row])
+        out[number] = model.encode({name: seen[number] for name, seen in images.items()}, data.states[row])
     return out
 
 
-def imagine(
-    model: WorldModel, data: EpisodeArrays, episodes: NDArray[np.int64], most: int | None = None
-) -> Imagined:
-    """Roll the recorded actions out from every rendered row, or from `most` of them evenly spread."""
-    longest = max(horizons(data))
-    rows = window_starts(data, episodes, longest)
-    if most is not None and len(rows) > most:
-        rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
-    needed = np.unique(np.concatenate([rows, *(rows + ticks for ticks in horizons(data))]))
-    encoded = np.full((len(data.states), model.latent_dim), np.nan, np.float32)
-    encoded[needed] = encode_rows(model, data, needed)
-    actions = data.actions[rows[:, None] + np.arange(longest)]
-    return Imagined(rows, encoded[rows], model.rollout(encoded[rows], actions), encoded)
+def probe(fitted: FloatArray, truth: FloatArray, latents: FloatArray) -> NDArray[np.float64]:
+    """Ridge regression from latents (n, D) to truth (n, k), applied to other latents (m, D): (m, k)."""
+    mean, spread = fitted.mean(0), fitted.std(0) + 1e-6
+    x = ((fitted - mean) / spread).astype(np.float64)
+    centre = truth.mean(0)
+    gram = x.T @ x + _RIDGE * len(x) * np.eye(x.shape[1])
+    weight = np.linalg.solve(gram, x.T @ (truth - centre))
+    return ((latents - mean) / spread) @ weight + centre
 
 
-def probe(
-    train_latents: FloatArray, train_truth: FloatArray, latents: FloatArray, truth: FloatArray
-) -> float:
-    """R² of ridge regression fitted on (n, D) -> (n, k) metres and judged on other episodes' (m, D), (m, k).
+def plot(imagination: Imagination, path: Path) -> None:
+    """Error over time in the latent and in metres, and imagined against true motion, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
 
-    Pooled over the k columns, so that one which hardly varies (a cube's height) neither helps nor hurts.
+    canvas = Canvas(figsize=(10, 7), layout="constrained")
+    FigureCanvasAgg(canvas)
+    ((ratios, metres), (tip, contact)) = canvas.subplots(2, 2)
+    ticks = list(imagination.horizons)
+    sums = [[float(np.sum(part)) for part in imagination.error(t)] for t in ticks]
+    ratios.plot(ticks, [ours / still for ours, still in sums], "o-")
+    ratios.set(xlabel="ticks ahead", ylabel="squared latent error / persistence", ylim=(0, None))
+    every = range(max(ticks) + 1)
+    for thing in (TIP, *imagination.cubes()):
+        metres.plot(every, [1e3 * float(imagination.miss(thing, t).mean()) for t in every], label=thing)
+    metres.set(xlabel="ticks ahead", ylabel="mean error, mm", ylim=(0, None))
+    metres.legend()
+    pairs = (
+        (tip, imagination.motion(TIP, ticks[1]), f"fingertip over {ticks[1]} ticks"),
+        (contact, imagination.pushed(ticks[2])[:2], f"pushed cubes over {ticks[2]} ticks"),
+    )
+    for axes, (true, imagined), title in pairs:
+        for axis, name in enumerate("xy"):
+            axes.plot(1e3 * true[:, axis], 1e3 * imagined[:, axis], ".", markersize=2, label=name)
+        reach = 1e3 * float(np.abs(true).max(initial=1e-3))
+        axes.plot([-reach, reach], [-reach, reach], color="grey", linewidth=0.8)
+        axes.set(xlabel="true motion, mm", ylabel="imagined, mm", title=title)
+        axes.legend()
+    canvas.savefig(path, dpi=80)
+
+
+def _check_layout(model: WorldModel, data: EpisodeArrays) -> None:
+    manifest = model.manifest
+    for name, expected, found in (
+        ("robot", manifest.robot, data.robot),
+        ("proprio_names", manifest.proprio_names, data.state_names),
+        ("grounding_names", manifest.grounding_names, grounding_names(data)),
+    ):
+        if expected != found:
+            raise ValueError(f"{name}: the model {manifest.name} has {expected}, the data set {found}")
+    missing = [camera for camera in manifest.cameras if camera not in data.images]
+    if missing:
+        raise ValueError(f"the data set has no camera {missing}; it has {sorted(data.images)}")
+
+
+def _bootstrap(
+    name: str, above: NDArray, below: NDArray, episode: NDArray[np.int64], unit: str = ""
+) -> Figure:
+    """sum(above) / sum(below) with its 95 % interval, episodes drawn with replacement.
+
+    Rows of one episode resemble each other; drawing rows would claim a certainty that is not there.
     """
-    mean, spread = train_latents.mean(0), train_latents.std(0) + 1e-6
-    x = ((train_latents - mean) / spread).astype(np.float64)
-    y_mean = train_truth.mean(0)
-    gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
-    weight = np.linalg.solve(gram, x.T @ (train_truth - y_mean))
-    guess = ((latents - mean) / spread) @ weight + y_mean
-    return float(1.0 - np.sum((guess - truth) ** 2) / np.sum((truth - truth.mean(0)) ** 2))
+    groups, member = np.unique(episode, return_inverse=True)
+    sums = np.stack([np.bincount(member, part, len(groups)) for part in (above, below)])
+    draws = np.random.default_rng(0).integers(len(groups), size=(_DRAWS, len(groups)))
+    top, bottom = sums[:, draws].sum(-1)
+    low, high = np.percentile(top / bottom, [2.5, 97.5])
+    value = float(sums[0].sum() / sums[1].sum())
+    return Figure(name, value, unit, len(above), float(low), float(high))
 
 
-def ratio(imagined: Imagined, ticks: int) -> tuple[float, float]:
-    """(squared, rms) latent error of imagination over that of persistence, `ticks` after the start."""
-    later = imagined.encoded[imagined.rows + ticks]
-    error = np.sum((imagined.predicted[:, ticks - 1] - later) ** 2)
-    still = np.sum((imagined.start - later) ** 2)
-    return float(error / still), float(np.sqrt(error / still))
+def _mapped(figure: Figure, name: str, change: Callable[[float], float]) -> Figure:
+    """The figure through a monotonic function."""
+    value, *ends = (float(change(x)) for x in (figure.value, figure.low, figure.high))
+    return Figure(name, value, figure.unit, figure.n, min(ends), max(ends))

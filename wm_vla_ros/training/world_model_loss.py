@@ -1,0 +1,146 @@
+"""The world model's losses, over windows of recorded episodes.
+
+Three terms: the predicted latent against the target encoder's latent of the frame that came (consistency),
+metres read from the encoded latent, metres read from the predicted latents. All predictions are open loop
+from the window's first frame.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from wm_vla_ros.training.sequences import TIP, columns
+from wm_vla_ros.world_models.latent_dynamics import Encoder, LatentDynamics
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """Metres at which an error counts as one unit, and the weights of the terms.
+
+    moving: a cube that moves more than `moved` metres in the window weighs this many times more; contact is
+    rare in the data and is what a planner that pushes depends on.
+    """
+
+    tip_scale: float = 0.002
+    object_scale: float = 0.008
+    tip_motion_scale: float = 0.002
+    moved: float = 0.003
+    moving: float = 5.0
+    consistency: float = 2.0
+    encoded: float = 1.0
+    predicted: float = 1.0
+    tip_motion: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """B windows of T ticks. actions: (B, T, A). positions: (B, T + 1, G) metres, from the start's on."""
+
+    actions: Tensor
+    positions: Tensor
+
+
+class Losses:
+    """Scores one model's predictions; knows which columns of the positions are what."""
+
+    def __init__(self, names: tuple[str, ...], config: LossConfig, device: torch.device) -> None:
+        self.config = config
+        self.names = names
+        self._tip = columns(names, TIP)[TIP]
+        self._cubes = list(columns(names, "_cube").values())
+        scale = np.full(len(names), config.object_scale, np.float32)
+        scale[self._tip] = config.tip_scale
+        self._scale = torch.from_numpy(scale).to(device)
+
+    def encoded(self, grounded: Tensor, positions: Tensor) -> Tensor:
+        """Metres read from encoded latents, (B, G) both."""
+        return _huber((grounded - positions) / self._scale).mean()
+
+    def predicted(self, start: Tensor, grounded: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+        """(position, tip motion) terms. start (B, G), grounded (B, T, G): first and predicted, metres."""
+        truth = window.positions
+        weight = torch.ones_like(truth[:, 0])
+        for cube in self._cubes:
+            motion = (truth[:, 1:, cube] - truth[:, :1, cube]).norm(dim=-1).amax(1)
+            weight[:, cube] += (self.config.moving - 1.0) * (motion > self.config.moved).float()[:, None]
+        error = _huber((grounded - truth[:, 1:]) / self._scale)
+        position = (error * weight[:, None]).mean()
+        moved = (grounded - start[:, None])[..., self._tip]
+        wanted = (truth[:, 1:] - truth[:, :1])[..., self._tip]
+        return position, _huber((moved - wanted) / self.config.tip_motion_scale).mean()
+
+    def total(
+        self,
+        model: LatentDynamics,
+        latent: Tensor,
+        window: Window,
+        targets: Tensor,
+        target_ticks: Tensor,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Sum of all terms, and each by name.
+
+        latent: (B, D) of the first frames, with gradient in joint training. targets: (B, K, D) without,
+        K frames later in the window; target_ticks: (B, K) how many actions after the first they come.
+        """
+        config = self.config
+        predictions = model.dynamics.rollout(latent, window.actions)
+        pick = (target_ticks - 1)[..., None].expand(-1, -1, predictions.shape[-1])
+        consistency = F.mse_loss(predictions.gather(1, pick), targets)
+        start = model.grounding(latent)
+        encoded = self.encoded(start, window.positions[:, 0])
+        predicted, tip_motion = self.predicted(start, model.grounding(predictions), window)
+        loss = (
+            config.consistency * consistency
+            + config.encoded * encoded
+            + config.predicted * predicted
+            + config.tip_motion * tip_motion
+        )
+        terms = {
+            "loss": loss,
+            "consistency": consistency,
+            "encoded": encoded,
+            "predicted": predicted,
+            "tip_motion": tip_motion,
+        }
+        return loss, {name: float(value.detach()) for name, value in terms.items()}
+
+
+class TargetEncoder:
+    """A slow copy of the encoder: its latents are what predictions are held against (BYOL; SPR)."""
+
+    def __init__(self, encoder: Encoder, rate: float) -> None:
+        self.encoder = copy.deepcopy(encoder).requires_grad_(False)
+        self.rate = rate
+
+    @torch.no_grad()
+    def follow(self, encoder: Encoder) -> None:
+        """Move `rate` of the way towards `encoder`."""
+        for own, new in zip(self.encoder.parameters(), encoder.parameters(), strict=True):
+            own.lerp_(new, self.rate)
+
+
+def augment(images: NDArray[np.uint8], rng: np.random.Generator, strength: float = 0.15) -> NDArray[np.uint8]:
+    """Brightness and contrast of every image (B, H, W, 3) changed by up to `strength` of the full range."""
+    count = len(images)
+    contrast = rng.uniform(1.0 - strength, 1.0 + strength, count)
+    shift = rng.uniform(-strength, strength, count) * 128.0
+    # One table of 256 values per image: the same as arithmetic on every pixel, an order of magnitude faster.
+    levels = np.arange(256.0)
+    tables = np.clip((levels - 128.0) * contrast[:, None] + 128.0 + shift[:, None], 0.0, 255.0).astype(
+        np.uint8
+    )
+    out = np.empty_like(images)
+    for image, table, target in zip(images, tables, out, strict=True):
+        np.take(table, image, out=target)
+    return out
+
+
+def _huber(error: Tensor) -> Tensor:
+    return F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none")

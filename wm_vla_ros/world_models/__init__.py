@@ -1,0 +1,13 @@
+"""World models: one contract (`WorldModel`), families by name, files that are checked before they are used.
+
+Nothing here imports torch: a shipped model runs on ONNX Runtime and numpy. `latent_dynamics` is the one
+module that needs torch, to train and to export; import it by its own name.
+"""
+
+from __future__ import annotations
+
+from wm_vla_ros.world_models.manifest import Manifest, ModelRefused
+from wm_vla_ros.world_models.protocol import WorldModel
+from wm_vla_ros.world_models.registry import FAMILIES, available, load
+
+__all__ = ["FAMILIES", "Manifest", "ModelRefused", "WorldModel", "available", "load"]
