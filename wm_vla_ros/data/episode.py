@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 STATE = "observation.state"
-ENVIRONMENT = "observation.environment_state"
-# LeRobot takes every feature with "image" in its name for pixels, so the age of a frame avoids the word.
-FRAME_AGE = "observation.frame_age"
 ACTION = "action"
-EXPERT_ACTION = "action.expert"
+# LeRobot takes whatever begins with "observation" or "action" for something that a policy reads or predicts,
+# and "image" in a name for pixels. What follows is neither: simulation knows it, or training needs it.
+ENVIRONMENT = "privileged.object_positions"
+FRAME_AGE = "frame_age"
+EXPERT_ACTION = "expert.action"
 # True where something else than the expert acted: what the expert says later does not follow from here.
-DISTURBED = "action.disturbed"
+DISTURBED = "expert.interrupted"
 SUCCESS = "next.success"
 FLAGS = (DISTURBED, SUCCESS)
 IMAGE_PREFIX = "observation.images."
