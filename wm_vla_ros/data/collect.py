@@ -54,7 +54,8 @@ class CollectOptions:
 
     policy: "expert" (noise: with bursts of disturbance), "play" (random contact-rich motion), or "dagger"
     (a trained policy from `checkpoint` acts in turns with the expert). Failed demonstrations are recorded
-    anew from another seed. seed: number of the series; every series has its own scenes.
+    anew from another seed. seed: number of the series; every series has its own scenes. frame_stride: rows
+    from one rendered frame to the next; LeRobot's rows in between hold the frame before them.
     """
 
     episodes: int
@@ -67,8 +68,11 @@ class CollectOptions:
     cameras: tuple[str, ...] = CAMERAS
     width: int = 96
     height: int = 96
+    frame_stride: int = FRAME_STRIDE
 
     def __post_init__(self) -> None:
+        if self.frame_stride < 1:
+            raise ValueError(f"frame_stride must be at least 1, got {self.frame_stride}")
         if self.policy not in POLICIES:
             raise ValueError(f"unknown policy {self.policy!r}; valid: {', '.join(POLICIES)}")
         if self.policy != "play" and self.task not in TASKS:
@@ -223,12 +227,18 @@ class Recorder:
         """Episode `number` of the series, and how many attempts it took. Raises RuntimeError if all fail."""
         for attempt in range(_ATTEMPTS):
             seed = self.options.scene_seed(number, attempt)
-            if self.options.policy == "play":
-                return self._play(seed), 1
-            episode = self._demonstrate(seed)
-            if episode.columns[SUCCESS].any():
+            episode = self.scene(seed)
+            if self.options.policy == "play" or episode.columns[SUCCESS].any():
                 return episode, attempt + 1
         raise RuntimeError(f"episode {number}: the expert failed {_ATTEMPTS} times in a row")
+
+    def scene(self, seed: int) -> Episode:
+        """One episode in the scene of `seed`, whether it succeeds or not."""
+        return self._play(seed) if self.options.policy == "play" else self._demonstrate(seed)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._arm.world.close()
 
     def _demonstrate(self, seed: int) -> Episode:
         from wm_vla_ros.sim.expert import ScriptedExpert
@@ -268,7 +278,7 @@ class Recorder:
     def _row(self, buffer: EpisodeBuffer, action: np.ndarray, label: np.ndarray, disturbed: bool) -> bool:
         """Observe, act, and store both as one row; returns whether the task is done after it."""
         arm = self._arm
-        age = buffer.rows % FRAME_STRIDE
+        age = buffer.rows % self.options.frame_stride
         values = {
             STATE: arm.proprio(),
             EXPERT_ACTION: label,
