@@ -23,7 +23,7 @@ MACHINE_PATHS = re.compile(
     rf"(?<![\w.}}$]){SLASH}(?:work|root|tmp|opt{SLASH}(?:pypi|wheels|python)|home{SLASH}\w+)\b"
 )
 REGISTRIES = re.compile(
-    r"pypi\.(?:org|python)|python" + r"hosted\.org|index-" + r"url|find-" + r"links", re.IGNORECASE
+    r"pypi\.(?:org|python)|python" + r"hosted\.org|(?<!emit-)index-" + r"url|find-" + r"links", re.IGNORECASE
 )
 TEXT_SUFFIXES = (
     "", ".action", ".cff", ".cfg", ".cmake", ".in", ".lock", ".md", ".msg", ".py", ".sh", ".svg", ".toml",

@@ -1,4 +1,4 @@
-"""Injected time. Code that waits or ages anything takes a `Clock`; tests pass a `FakeClock` and never sleep."""
+"""Injected time. Code that waits or ages takes a `Clock`; tests pass a `FakeClock` and never sleep."""
 
 from __future__ import annotations
 
