@@ -17,7 +17,7 @@ from wm_vla_ros.sim.world import SimWorld
 # Metres per tick (20 ms), and how fast that may change.
 _FREE_SPEED, _PUSH_SPEED, _SPEED_CHANGE = 0.0035, 0.0025, 0.0012
 _GAIN = 0.25
-_TRAVEL_HEIGHT, _PUSH_HEIGHT, _LOWEST = 0.055, 0.014, 0.010
+_TRAVEL_HEIGHT, _PUSH_HEIGHT = 0.055, 0.014
 _TOUCH_HEIGHT = REST_HEIGHT + 0.0145
 _DONE = 0.006
 # How far in front of the cube's centre the tip is when they touch.
@@ -25,7 +25,7 @@ _CONTACT = CUBE_SIZE / 2 + 0.0055
 
 
 class ScriptedExpert:
-    """Expert for one task in one world. `reset` before every episode; `action` every tick of 20 ms."""
+    """Expert for one episode of one task: a new one for every episode; `action` every tick of 20 ms."""
 
     def __init__(self, spec: RobotSpec, task: Task) -> None:
         self.spec = spec

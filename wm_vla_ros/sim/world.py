@@ -87,6 +87,8 @@ class SimWorld:
     def step(self, substeps: int = 10) -> None:
         """Advance by `substeps` of 2 ms."""
         self._mujoco.mj_step(self.model, self.data, nstep=substeps)
+        # mj_step ends with new joints and the bodies of 2 ms ago: what is seen belongs to one instant.
+        self.forward()
 
     def set_targets(self, joints: NDArray[np.float64]) -> None:
         """Servo targets (n,) rad, in the spec's joint order. Raises ValueError unless n finite numbers.
