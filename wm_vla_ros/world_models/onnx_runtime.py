@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class OnnxWorldModel:
         self._bias = _tensor(grounding, "bias", (outputs,), manifest.name)
         chosen = providers(device)
         dim, actions, horizon = manifest.latent_dim, manifest.action_dim, manifest.horizon
-        frames = [[1, height, width, 3] for height, width in manifest.cameras.values()]
+        frames: list[list[int | None]] = [[1, height, width, 3] for height, width in manifest.cameras.values()]
         self._encoder = _session(
             contents, ENCODER_FILE, chosen, [*frames, [1, len(manifest.proprio_names)]], [1, dim]
         )
@@ -148,7 +149,7 @@ def _session(
     chosen: list[str],
     inputs: list[list[int | None]],
     output: list[int | None],
-):
+) -> Any:
     """An InferenceSession over `contents[file]`; ModelRefused unless its shapes are these (None: dynamic)."""
     import onnxruntime
 
