@@ -62,7 +62,9 @@ class OnnxWorldModel:
         self._bias = _tensor(grounding, "bias", (outputs,), manifest.name)
         chosen = providers(device)
         dim, actions, horizon = manifest.latent_dim, manifest.action_dim, manifest.horizon
-        frames: list[list[int | None]] = [[1, height, width, 3] for height, width in manifest.cameras.values()]
+        frames: list[list[int | None]] = [
+            [1, height, width, 3] for height, width in manifest.cameras.values()
+        ]
         self._encoder = _session(
             contents, ENCODER_FILE, chosen, [*frames, [1, len(manifest.proprio_names)]], [1, dim]
         )
