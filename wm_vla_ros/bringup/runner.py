@@ -79,12 +79,20 @@ class StackRunner:
 
     log: takes one line at a time, from several threads. Use as a context manager: leaving it ends every
     child. Start it from a thread that outlives it, since a child follows the thread that started it.
+    command: what to execute for a node under a namespace.
     """
 
-    def __init__(self, stack: StackSpec, log: Callable[[str], None], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        stack: StackSpec,
+        log: Callable[[str], None],
+        clock: Clock | None = None,
+        command: Callable[[NodeSpec, str], list[str]] = command_line,
+    ) -> None:
         self.stack = stack
         self._log = log
         self._clock = clock or MonotonicClock()
+        self._command = command
         self._children: dict[str, _Child] = {}
         self._readers: list[threading.Thread] = []
 
@@ -159,8 +167,10 @@ class StackRunner:
             if code is None:
                 continue
             del self._children[name]
-            if code != 0 and number is not signal.SIGINT:
+            if number is not signal.SIGINT:
                 self._log(f"[{self.stack.name}] {name} had to be ended with {number.name}")
+            elif code not in (0, -signal.SIGINT):
+                self._log(f"[{self.stack.name}] {Ended(child.node, code, restarted=False).text}")
 
     def _start(self, node: NodeSpec) -> None:
         environment = {
@@ -172,7 +182,7 @@ class StackRunner:
             PARENT_VARIABLE: str(os.getpid()),
         }
         process = subprocess.Popen(
-            command_line(node, self.stack.namespace),
+            self._command(node, self.stack.namespace),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -25,6 +25,7 @@ from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.safety.faults import FaultReporter
 from wm_vla_ros.sim.tasks import from_instruction
+from wm_vla_ros.sim.world import CAMERAS
 from wm_vla_ros.types import Fault, LatentGoal, Observation, Severity
 from wm_vla_ros.vla.policy import SlowPolicy
 from wm_vla_ros.vla.progress import TaskProgress
@@ -42,6 +43,8 @@ class Settings(NodeSettings):
     robot: str = setting("", "robot spec, by name")
     policy: str = setting("", "LeRobot policy: a name in models/, a folder, or a hub id")
     world_model: str = setting("", "world model: a name in models/, or a folder")
+    cameras: tuple[str, ...] = setting(CAMERAS, "cameras of the stack; a policy that needs others is refused")
+    device: str = setting("auto", "where the policy runs", choices=("auto", "cpu", "cuda"))
     any_instruction: bool = setting(False, "take words that no task defines; progress is then unknown")
     default_time_limit: float = setting(15.0, "for instructions without a task, s", low=1.0, high=600.0)
     vla_latency: float = setting(0.0, "extra latency of every thought, s", low=0.0, high=10.0, live=True)
@@ -65,7 +68,9 @@ class VlaNode(ManagedNode[Settings]):
         settings = self.settings
         self._spec = load_robot(settings.robot)
         self._model = world_models.load(settings.world_model, robot=self._spec)
-        policy = SlowPolicy(settings.policy, threads=1)
+        policy = SlowPolicy(
+            settings.policy, device=settings.device, robot=self._spec, cameras=settings.cameras
+        )
         self._slow = SlowLoop(policy, self._model, self._spec)
         self._goals = self.create_publisher(wm.LatentGoal, "latent_goal", qos.LATEST)
         self._chunks = self.create_publisher(wm.ActionChunk, "action_chunk", qos.LATEST)
@@ -75,7 +80,7 @@ class VlaNode(ManagedNode[Settings]):
             self,
             self.door,
             self._spec,
-            tuple(dict.fromkeys((*policy.cameras, *self._model.manifest.cameras))),
+            self._slow.cameras,
             on_observation=self._on_observation,
             on_refused=lambda text: self._warn("refused", text),
         )

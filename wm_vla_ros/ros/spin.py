@@ -15,12 +15,11 @@ from collections.abc import Callable
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
-from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 from wm_vla_ros.bringup.runner import PARENT_VARIABLE
 from wm_vla_ros.realtime import SWITCH_INTERVAL
-from wm_vla_ros.ros.lifecycle import EXIT_FAILED, EXIT_REFUSED, ManagedNode
+from wm_vla_ros.ros.lifecycle import EXIT_FAILED, EXIT_REFUSED, SUCCESS, ManagedNode
 from wm_vla_ros.ros.params import ParameterError
 
 # Seconds that a callback may still take when the process is told to end.
@@ -42,23 +41,38 @@ def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, 
         rclpy.logging.get_logger("wm_vla_ros").fatal(str(error))
         rclpy.shutdown()
         return EXIT_REFUSED
+    loading = True
+
+    def end(*_: object) -> None:
+        node.finished.set()
+        if loading:  # a model takes seconds, and nothing runs yet that would have to be stopped in order
+            raise KeyboardInterrupt
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: node.finished.set())
+        signal.signal(number, end)
     executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
     executor.add_node(node)
     spinner = threading.Thread(target=node.guard(lambda: _spin(executor)), name="executor", daemon=True)
     spinner.start()
-    started = _start(node)
-    node.finished.wait()
+    try:
+        ready = not node.settings.autostart or node.trigger_configure() is SUCCESS
+    except KeyboardInterrupt:
+        ready = None
+    loading = False
+    if ready and node.settings.autostart:
+        ready = node.trigger_activate() is SUCCESS
+    if ready:
+        node.finished.wait()
     node.interrupt()
     executor.shutdown(timeout_sec=_DRAIN)
     spinner.join(timeout=_DRAIN)
     if node.failure:
         node.get_logger().fatal(f"ends: {node.failure}")
-    node.trigger_shutdown()
+    if ready is not None:  # interrupted while configuring, the state machine knows no way out
+        node.trigger_shutdown()
     node.destroy_node()
     rclpy.shutdown()
-    if not started:
+    if ready is False:
         return EXIT_REFUSED
     return EXIT_FAILED if node.failure else 0
 
@@ -82,11 +96,3 @@ def _spin(executor: SingleThreadedExecutor) -> None:
         executor.spin()
     except ExternalShutdownException:
         return
-
-
-def _start(node: ManagedNode) -> bool:
-    """Take an autostart node to active. False when a step was refused; `node.failure` says why."""
-    if not node.settings.autostart:
-        return True
-    done = TransitionCallbackReturn.SUCCESS
-    return node.trigger_configure() is done and node.trigger_activate() is done
