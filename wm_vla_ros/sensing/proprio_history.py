@@ -23,7 +23,7 @@ class ProprioHistory:
         self._commanded: deque[tuple[float, NDArray[np.float64]]] = deque()
 
     def on_joints(self, state: RobotState) -> None:
-        """Remember a measurement. Raises ValueError for joints other than the robot's own, by name."""
+        """Remember a measurement. Raises ValueError naming joints that are not the robot's or not finite."""
         self._append(self._measured, state.stamp, self._ordered(state.names, state.position))
 
     def on_applied(self, applied: AppliedAction) -> None:
@@ -54,6 +54,9 @@ class ProprioHistory:
 
     def _ordered(self, names: tuple[str, ...], values: NDArray[np.float64]) -> NDArray[np.float64]:
         wanted = self._kinematics.spec.joint_names
+        bad = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
+        if bad:
+            raise ValueError(f"joints {bad} are not finite")
         if names == wanted:
             return values
         if len(set(names)) != len(names) or not set(wanted) <= set(names):
