@@ -186,6 +186,26 @@ class Rig:
         if gap > 1e-3:
             self.violations.append(f"the hold stands {gap:.4f} rad from the measured pose")
 
+    def end_either_way(self) -> None:
+        """The planner recovers in half of the runs and falls silent in the others."""
+        if self.rng.random() < 0.5:
+            self.stream(10)
+            self.expect(self.core.state == DriverState.ACTIVE, "did not follow the valid plans afterwards")
+        self.starve()
+
+    def send_bad(self, plan: Plan, code: FaultCode) -> None:
+        """Give the driver a plan that must be refused as a whole, and flagged by the next tick."""
+        sent = self.now
+        self.send(plan, refused=code)
+        self.tick()
+        self.expect(self.flagged(code, sent), f"{code} was not flagged within one cycle")
+
+    def corner(self) -> NDArray[np.float64]:
+        """(7,) a random corner of the action space."""
+        corner = self.rng.choice([-1.0, 1.0], EE_ACTION_DIM)
+        corner[6] = self.rng.choice([0.0, 1.0])
+        return corner
+
     def expect(self, condition: bool, text: str) -> None:
         """A violation `text` unless `condition`."""
         if not condition:

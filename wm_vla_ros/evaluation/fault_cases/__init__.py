@@ -1,0 +1,50 @@
+"""The fault campaign's cases that need no process: each injects its fault into the real driver core.
+
+A case's docstring is its row: number | inject | expected. It gets a rig that holds, moves it, does its worst
+and says what it saw; the invariants and the deadlines are judged by the rig in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wm_vla_ros.evaluation.fault_cases import motion, plans, stops
+from wm_vla_ros.evaluation.fault_rig import Rig
+
+Case = Callable[[Rig], None]
+
+
+CASES: dict[int, Case] = {
+    int((case.__doc__ or "").split("|")[0]): case
+    for case in (
+        plans.nan_in_action,
+        plans.infinite_action,
+        plans.wrong_length,
+        plans.unknown_joint,
+        plans.permuted_joints,
+        motion.outside_limits,
+        motion.step_of_pi,
+        motion.bang_bang,
+        plans.degrees_as_radians,
+        plans.old_stamp,
+        plans.future_stamp,
+        plans.replayed_sequence,
+        motion.planner_killed,
+        motion.planner_stopped,
+        motion.slow_plan,
+        stops.wall_clock_jump,
+        plans.two_publishers,
+        stops.estop,
+        stops.estop_released,
+        stops.reset_in_stream,
+        stops.restart_while_stopped,
+    )
+}
+# Motion itself is what these are about: they run on a real robot's kinematics too.
+MOTION_CASES = (6, 7, 8, 13, 14)
+
+
+def row(case: Case) -> tuple[str, str]:
+    """What the case injects, and what is expected."""
+    _, inject, expected = (part.strip() for part in (case.__doc__ or "").split("|"))
+    return inject, expected
