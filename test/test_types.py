@@ -29,7 +29,7 @@ def plan(rows: int = 4, start: float = 10.0, dt: float = 0.02) -> Plan:
 
 
 def test_arrays_are_read_only_copies() -> None:
-    """The planner once reused a buffer that a queued message still pointed at: a value must own its data."""
+    """A planner may reuse its buffers while a value that was made from one still waits in a queue."""
     mine = np.ones((2, 7), np.float32)
     value = Plan(0.0, 1, "mpc", 0.0, 0.02, mine)
     mine[0, 0] = 5.0

@@ -44,7 +44,7 @@ def test_joints_are_six_finite_numbers(kinematics, bad) -> None:
 
 
 def test_results_are_the_callers_own(kinematics, spec) -> None:
-    """MuJoCo's arrays are views of one buffer: an earlier pose changed when the next was asked for."""
+    """MuJoCo's arrays are views of one buffer: an earlier pose would change when the next is asked for."""
     rotation, position = kinematics.tip_pose(spec.home)
     kept = position.copy(), rotation.copy()
     kinematics.tip_pose(np.zeros(6))

@@ -1,0 +1,121 @@
+"""The timeline of actions: facts first, then what is in flight, then HOLD."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wm_vla_ros.belief.actions import ActionTimeline
+from wm_vla_ros.types import AppliedAction, Plan
+
+DT = 0.02
+
+
+def act(value: float, gripper: float = 0.5) -> np.ndarray:
+    return np.array([value, 0.0, 0.0, 0.0, 0.0, 0.0, gripper], np.float32)
+
+
+def applied(tick: int, value: float) -> AppliedAction:
+    return AppliedAction(tick * DT, tick, "mpc", act(value), ("joint",), np.zeros(1))
+
+
+def plan(start: int, values, sequence: int = 1) -> Plan:
+    return Plan(0.0, sequence, "mpc", start * DT, DT, np.stack([act(value) for value in values]))
+
+
+@pytest.fixture
+def timeline() -> ActionTimeline:
+    timeline = ActionTimeline(DT, window=1.0)
+    for tick in range(5):
+        timeline.applied(applied(tick, 0.1 * tick))
+    return timeline
+
+
+def test_before_anything_is_known_there_is_no_action() -> None:
+    timeline = ActionTimeline(DT)
+    assert timeline.last_stamp is None
+    assert timeline.at(0.0) is None
+    assert timeline.between(0.0, 0.1) is None
+    timeline.planned(plan(0, [0.3]))
+    assert timeline.at(0.5) is None  # nobody knows where the gripper is
+
+
+def test_an_applied_action_holds_until_the_next(timeline) -> None:
+    assert timeline.last_stamp == 4 * DT
+    assert timeline.at(-0.001) is None
+    assert timeline.at(0.0)[0] == pytest.approx(0.0)
+    assert timeline.at(2.9 * DT)[0] == pytest.approx(0.2)
+    assert timeline.at(4.5 * DT)[0] == pytest.approx(0.4)
+
+
+def test_past_facts_and_plans_the_arm_stands_with_its_gripper_as_it_was(timeline) -> None:
+    np.testing.assert_array_equal(timeline.at(9 * DT), act(0.0, gripper=0.5))
+    timeline.planned(plan(5, [0.7, 0.8]))
+    np.testing.assert_array_equal(timeline.at(7.5 * DT), act(0.0, gripper=0.5))
+
+
+def test_what_was_planned_stands_in_for_what_is_not_reported_yet(timeline) -> None:
+    timeline.planned(plan(5, [0.7, 0.8]))
+    assert timeline.at(5.5 * DT)[0] == pytest.approx(0.7)
+    assert timeline.at(6.5 * DT)[0] == pytest.approx(0.8)
+    assert timeline.at(3.5 * DT)[0] == pytest.approx(0.3)
+
+
+def test_a_report_overrules_the_plan(timeline) -> None:
+    """The gate may have cut the planned action: what counts is what the arm was really told."""
+    timeline.planned(plan(5, [0.7, 0.8]))
+    timeline.applied(applied(5, 0.2))
+    assert timeline.at(5.5 * DT)[0] == pytest.approx(0.2)
+    assert timeline.at(6.5 * DT)[0] == pytest.approx(0.8)
+
+
+def test_a_newer_plan_takes_over_at_its_start_and_not_before(timeline) -> None:
+    timeline.planned(plan(5, [0.7, 0.8, 0.9], sequence=1))
+    timeline.planned(plan(6, [-0.8, -0.9], sequence=2))
+    assert [round(float(timeline.at((tick + 0.5) * DT)[0]), 3) for tick in range(5, 9)] == [
+        0.7,
+        -0.8,
+        -0.9,
+        0.0,
+    ]
+
+
+def test_old_plans_are_forgotten(timeline) -> None:
+    for i in range(100):
+        timeline.planned(plan(5 + i, [0.1], sequence=i))
+    assert len(timeline._plans) <= 8
+
+
+@given(order=st.permutations(range(20)), repeated=st.lists(st.integers(0, 19), max_size=5))
+def test_reports_may_come_in_any_order_and_twice(order, repeated) -> None:
+    ordered, shuffled = ActionTimeline(DT), ActionTimeline(DT)
+    for tick in range(20):
+        ordered.applied(applied(tick, 0.01 * tick))
+    for tick in (*order, *repeated):
+        shuffled.applied(applied(tick, 0.01 * tick))
+    assert shuffled.last_stamp == ordered.last_stamp
+    np.testing.assert_array_equal(shuffled.between(0.0, 25 * DT), ordered.between(0.0, 25 * DT))
+
+
+def test_whole_ticks_between_two_times(timeline) -> None:
+    timeline.planned(plan(5, [0.7]))
+    rows = timeline.between(2 * DT, 7 * DT)
+    assert rows.shape == (5, 7)
+    np.testing.assert_allclose(rows[:, 0], [0.2, 0.3, 0.4, 0.7, 0.0], atol=1e-6)
+    assert len(timeline.between(2 * DT, 2 * DT)) == 0
+    assert len(timeline.between(3 * DT, 2 * DT)) == 0
+
+
+def test_a_span_that_begins_before_the_history_is_unknown(timeline) -> None:
+    """Zero actions for the unknown part would be a made-up motion."""
+    assert timeline.between(-2 * DT, 3 * DT) is None
+
+
+def test_the_window_is_bounded(timeline) -> None:
+    for tick in range(5, 500):
+        timeline.applied(applied(tick, 0.1))
+    assert timeline.at(499 * DT - 1.2) is None
+    assert timeline.at(499 * DT - 0.9) is not None
+    assert len(timeline._stamps) <= 51
