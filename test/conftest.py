@@ -36,7 +36,7 @@ class LinearModel:
 
     latent_dim, action_dim, dt = 6, 7, 0.02
     encoder_id = "linear-1"
-    grounding_names = ("tip_x", "tip_y", "tip_z", "red_cube_x", "red_cube_y", "red_cube_z")
+    grounding_names = ("tip.x", "tip.y", "tip.z", "red_cube.x", "red_cube.y", "red_cube.z")
 
     def __init__(self, translation_scale: float) -> None:
         mix, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(6, 6)))

@@ -8,6 +8,8 @@ from wm_vla_ros.types import LatentGoal
 
 # A latent that is layer-normalised has norm sqrt(dim); ten times that is no latent of any encoder.
 _NORM_FACTOR = 10.0
+# A goal stems from an observation that was made: clocks of one machine agree far better than this, seconds.
+_FUTURE = 0.05
 
 
 class GoalRefused(ValueError):
@@ -42,9 +44,13 @@ class GoalBuffer:
             raise GoalRefused(f"dt {goal.dt} s and valid_for {goal.valid_for} s must be positive")
         if now > goal.stamp + goal.valid_for:
             raise GoalRefused(f"expired {now - goal.stamp - goal.valid_for:.3f} s ago")
-        held = self.current(now)
-        if held is not None and goal.sequence <= held.sequence:
-            raise GoalRefused(f"sequence {goal.sequence} is not newer than {held.sequence}")
+        if goal.stamp > now + _FUTURE:
+            raise GoalRefused(f"stamped {goal.stamp - now:.3f} s ahead")
+        # A source that was restarted counts from the start again: it is heard when the last goal has run out,
+        # and only with newer observations, so that no late goal passes for a new one.
+        last, in_force = self._goal, self.current(now) is not None
+        if last is not None and goal.sequence <= last.sequence and (in_force or goal.stamp <= last.stamp):
+            raise GoalRefused(f"sequence {goal.sequence} is not newer than {last.sequence}")
         self._goal = goal
 
     def current(self, now: float) -> LatentGoal | None:
