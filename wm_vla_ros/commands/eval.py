@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,8 +52,24 @@ def tasks(
 
 
 @app.command("imagination")
-def imagination(json: JsonFlag = False) -> None:
-    """Imagination error of the world model on held-out episodes, against persistence."""
+def imagination(
+    world_model: Annotated[str, typer.Option(help="World model: name in models/ or folder.")] = (
+        defaults().world_model
+    ),
+    data: Annotated[
+        Path | None, typer.Option(help="Held-out data set; without it, episodes are recorded.")
+    ] = None,
+    episodes: Annotated[
+        int, typer.Option(min=2, max=1000, help="Episodes to record each of reach, push and play.")
+    ] = 12,
+    windows: Annotated[int, typer.Option(min=10, help="Windows to judge, evenly spread.")] = 2000,
+    png: Annotated[Path | None, typer.Option(help="Write a plot here.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Imagination error of the world model on held-out episodes: against persistence, by probe, in metres."""
+    from wm_vla_ros.commands.progress import bar
     from wm_vla_ros.evaluation.imagination import evaluate
 
-    emit(evaluate(), json)
+    with bar("imagination", 1.0) as update:
+        report = evaluate(world_model, data, episodes, windows, png, update)
+    emit(report, json)

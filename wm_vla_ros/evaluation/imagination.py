@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
-from wm_vla_ros.report import Figure
+from wm_vla_ros.report import Figure, Report, conditions
 from wm_vla_ros.training.sequences import (
     TIP,
     columns,
@@ -246,3 +246,62 @@ def _mapped(figure: Figure, name: str, change: Callable[[float], float]) -> Figu
     """The figure through a monotonic function."""
     value, *ends = (float(change(x)) for x in (figure.value, figure.low, figure.high))
     return Figure(name, value, figure.unit, figure.n, min(ends), max(ends))
+
+
+def evaluate(
+    world_model: str,
+    data: Path | None = None,
+    episodes: int = 12,
+    windows: int = 2000,
+    png: Path | None = None,
+    progress: Progress = lambda share, note: None,
+) -> Report:
+    """Judge a world model on episodes that it was not trained on.
+
+    data: a held-out data set, or None to record `episodes` each of reach, push and play in scenes that are
+    never trained on. The probes are fitted on every other episode; all else is judged on the rest. png:
+    where to plot. Raises ModelRefused for a model, ValueError for data that do not fit or were trained on.
+    """
+    from wm_vla_ros import world_models
+    from wm_vla_ros.data.lerobot_reader import load_episodes
+    from wm_vla_ros.evaluation.held_out import KINDS, record
+    from wm_vla_ros.robots.spec import load_robot
+
+    model = world_models.load(world_model)
+    manifest = model.manifest
+    manifest.check_robot(load_robot(manifest.robot))
+    cameras = tuple(manifest.cameras)
+    if data is None:
+        sizes = set(manifest.cameras.values())
+        if len(sizes) != 1:
+            raise ValueError(f"cameras of different sizes {sorted(sizes)} cannot be recorded here: give data")
+        total = episodes * len(KINDS)
+        held_out = record(
+            episodes,
+            manifest.robot,
+            cameras,
+            sizes.pop(),
+            lambda done: progress(0.7 * done / total, f"episode {done} of {total}"),
+        )
+    elif data.name in manifest.dataset:
+        raise ValueError(f"{data.name} is what {manifest.name} was trained on: {', '.join(manifest.dataset)}")
+    else:
+        held_out = load_episodes(data, cameras)
+    progress(0.7, "imagining")
+    numbers = np.arange(held_out.episodes)
+    imagination = Imagination(model, held_out, numbers[::2], windows)
+    fitting = np.isin(held_out.row_episode()[held_out.frame_rows], numbers[1::2])
+    rows = held_out.frame_rows[fitting]
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), windows)).astype(np.int64)]
+    figures = imagination.figures(rows)
+    if png is not None:
+        plot(imagination, png)
+    progress(1.0, "")
+    circumstances = {
+        "world_model": manifest.name,
+        "encoder_id": manifest.encoder_id,
+        "data": data.name if data else "recorded for this evaluation, scenes never trained on",
+        "episodes": held_out.episodes,
+        **conditions(),
+    }
+    return Report("eval imagination", circumstances, figures)
