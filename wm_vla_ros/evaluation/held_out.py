@@ -1,0 +1,93 @@
+"""Fresh episodes that no training saw, recorded in memory with a frame at every row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from wm_vla_ros.data.collect import FIRST_SEED, CollectOptions, Recorder
+from wm_vla_ros.data.episode import (
+    ACTION,
+    DISTURBED,
+    ENVIRONMENT,
+    EXPERT_ACTION,
+    STATE,
+    SUCCESS,
+    DatasetSpec,
+    Episode,
+)
+from wm_vla_ros.data.lerobot_reader import EpisodeArrays
+
+# (policy, task, first scene seed). Scenes below FIRST_SEED are never recorded for training.
+KINDS = (("expert", "reach", 50_000), ("expert", "push", 60_000), ("play", None, 70_000))
+assert all(seed < FIRST_SEED for _, _, seed in KINDS)
+
+
+def record(
+    episodes: int,
+    robot: str,
+    cameras: tuple[str, ...],
+    size: tuple[int, int],
+    progress: Callable[[int], None] = lambda done: None,
+) -> EpisodeArrays:
+    """`episodes` of each kind: reach and push demonstrations with disturbances, and play.
+
+    Light, table colour and the front camera's pose differ from scene to scene. size: (height, width).
+    Raises ValueError when `episodes` is not at least 1.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    height, width = size
+    recorded: list[Episode] = []
+    for policy, task, first in KINDS:
+        options = CollectOptions(
+            episodes, policy, task, robot=robot, cameras=cameras, width=width, height=height, frame_stride=1
+        )
+        recorder = Recorder(options)
+        for seed in range(first, first + episodes):
+            recorded.append(recorder.scene(seed))
+            progress(len(recorded))
+        recorder.close()
+    return stack(recorded, recorder.dataset)
+
+
+def stack(episodes: Sequence[Episode], spec: DatasetSpec) -> EpisodeArrays:
+    """Episodes as the arrays that `load_episodes` gives. Raises ValueError on the first that does not fit."""
+    for episode in episodes:
+        episode.validate(spec)
+    lengths = [len(episode) for episode in episodes]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    frame_rows = np.concatenate(
+        [episode.frame_rows + start for episode, start in zip(episodes, starts, strict=False)]
+    )
+    has_frame = np.zeros(starts[-1], bool)
+    has_frame[frame_rows] = True
+    tasks = tuple(dict.fromkeys(episode.task for episode in episodes))
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([episode.columns[name] for episode in episodes])
+
+    return EpisodeArrays(
+        images={
+            camera: np.concatenate([episode.frames[camera] for episode in episodes])
+            for camera in spec.cameras
+        },
+        frame_rows=frame_rows,
+        row_frame=np.cumsum(has_frame) - 1,
+        states=column(STATE),
+        actions=column(ACTION),
+        expert_actions=column(EXPERT_ACTION),
+        environment=column(ENVIRONMENT),
+        disturbed=column(DISTURBED)[:, 0].astype(bool),
+        success=column(SUCCESS)[:, 0].astype(bool),
+        starts=starts,
+        episode_tasks=np.asarray([tasks.index(episode.task) for episode in episodes]),
+        seeds=np.asarray([episode.seed for episode in episodes]),
+        tasks=tasks,
+        state_names=spec.state_names,
+        action_names=spec.action_names,
+        environment_names=spec.environment_names,
+        robot=spec.robot,
+        dt=1.0 / spec.fps,
+    )
