@@ -7,7 +7,6 @@ stamp the image keeps.
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +20,12 @@ from wm_vla_ros.realtime import request_fifo
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
+from wm_vla_ros.ros.pairing import Pairing
 from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.ros.time import NANO, stamp_key
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS, SimWorld
-
-# Messages that wait for their counterpart. More than the queues hold: on a busy machine one topic may be
-# taken from the end of its queue while the other one is at its front.
-_WAITING = 24
 
 
 @dataclass(frozen=True)
@@ -75,8 +71,7 @@ class SimCameraNode(ManagedNode[Settings]):
         self._spec = load_robot(settings.robot)
         self._rate = FrameRate(settings.rate)
         self._scene: dict[str, Any] | None = None
-        self._joints: OrderedDict[int, JointState] = OrderedDict()
-        self._objects: OrderedDict[int, PoseArray] = OrderedDict()
+        self._pairing = Pairing()
         self._outputs = {
             name: (
                 self.create_publisher(Image, f"camera/{name}/image_raw", qos.IMAGE),
@@ -101,20 +96,17 @@ class SimCameraNode(ManagedNode[Settings]):
         self._scene = yaml.safe_load(message.data)
 
     def _on_joints(self, message: JointState) -> None:
-        _remember(self._joints, message)
-        self._render(stamp_key(message.header.stamp))
+        self._render(self._pairing.first(message))
 
     def _on_objects(self, message: PoseArray) -> None:
-        _remember(self._objects, message)
-        self._render(stamp_key(message.header.stamp))
+        self._render(self._pairing.second(message))
 
-    def _render(self, key: int) -> None:
-        """Render when joints and objects of this instant are both here; they arrive in any order."""
-        joints, objects = self._joints.get(key), self._objects.get(key)
-        if joints is None or objects is None or not self.active:
+    def _render(self, moment: tuple[JointState, PoseArray] | None) -> None:
+        if moment is None or not self.active:
             return
+        joints, objects = moment
         world = self._world_of_the_scene()
-        if world is None or not self._rate.wants(key):
+        if world is None or not self._rate.wants(stamp_key(objects.header.stamp)):
             return
         by_name = dict(zip(joints.name, joints.position, strict=True))
         world.set_joint_positions(np.array([by_name[name] for name in self._spec.joint_names]))
@@ -144,12 +136,6 @@ class SimCameraNode(ManagedNode[Settings]):
             info = convert.camera_info(height, width, world.camera_pose(name)[2], frame)
             info.header.stamp = stamp
             infos.publish(info)
-
-
-def _remember(history: OrderedDict[int, Any], message: Any) -> None:
-    history[stamp_key(message.header.stamp)] = message
-    while len(history) > _WAITING:
-        history.popitem(last=False)
 
 
 def main() -> int:

@@ -1,0 +1,127 @@
+"""What was seen of a running stack, and the figures that follow from it. Pure data; times in seconds.
+
+How the figures are defined:
+- loop.rate_hz: ticks that the fast loop did, over the whole time.
+- loop.late_ratio: ticks that began more than a fifth of a period after their deadline, or were left out
+  altogether, over all ticks that were due.
+- loop.missed_actions: ticks of the driver, while an instruction was being followed, in which no action of a
+  plan was in force. An instruction is followed from the first of its actions to its end.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_vla_ros.report import Figure
+from wm_vla_ros.types import AppliedAction, Fault, LoopStats
+
+LATE_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The simulated world at `stamp`. joints: (n,) rad. poses: (3, 7) of the cubes, as in SimWorld."""
+
+    stamp: float
+    joints: NDArray[np.float64]
+    poses: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Recording:
+    """Everything in the order of arrival. Lists are only appended to, by one thread."""
+
+    stats: list[LoopStats] = field(default_factory=list)
+    applied: list[AppliedAction] = field(default_factory=list)
+    moments: list[Moment] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An instruction from `start` to `end`."""
+
+    start: float
+    end: float
+
+
+def between[T: (LoopStats, AppliedAction, Moment, Fault)](
+    items: Sequence[T], start: float, end: float
+) -> list[T]:
+    """The items whose stamp lies in [start, end]; items are in the order of their stamps."""
+    low = bisect_left(items, start, key=lambda item: item.stamp)
+    return list(items[low : bisect_right(items, end, key=lambda item: item.stamp)])
+
+
+def loop_figures(
+    recording: Recording, span: Span, instructions: Sequence[Span], dt: float
+) -> tuple[Figure, ...]:
+    """The fast loop's figures over `span`, which holds the `instructions`. dt: control period, s.
+
+    Raises ValueError when the fast loop or the driver was not heard of at all.
+    """
+    stats = between(recording.stats, span.start, span.end)
+    applied = between(recording.applied, span.start, span.end)
+    if not stats or not applied:
+        silent = "the fast loop" if not stats else "the driver"
+        raise ValueError(f"nothing was heard of {silent} in {span.end - span.start:.1f} s")
+    seconds = span.end - span.start
+    ticks = stats[-1].tick - stats[0].tick + 1
+    missed = stats[-1].missed_ticks - stats[0].missed_ticks
+    lateness = np.array([item.lateness_ms for item in stats])
+    late_share = float(np.mean(lateness > LATE_SHARE * dt * 1e3))
+    plans = np.array([item.plan_ms for item in stats if item.iterations > 0])
+    ages = np.array([item.observation_age_ms for item in stats if item.iterations > 0])
+    periods = np.diff([item.stamp for item in applied]) * 1e3
+    followed = [_followed(applied, instruction) for instruction in instructions]
+    figures = [
+        Figure("loop.rate_hz", ticks / seconds, "Hz", ticks),
+        Figure("loop.late_ratio", (late_share * ticks + missed) / (ticks + missed), "", ticks + missed),
+        Figure("loop.missed_ticks", missed, "", ticks + missed),
+        Figure("loop.lateness_p99_ms", _percentile(lateness, 99), "ms", len(lateness)),
+        Figure(
+            "loop.missed_actions",
+            sum(_missed_actions(applied, item, dt) for item in followed),
+            "",
+            round(sum(item.end - item.start for item in followed) / dt),
+        ),
+        Figure("plan.p50_ms", _percentile(plans, 50), "ms", len(plans)),
+        Figure("plan.p99_ms", _percentile(plans, 99), "ms", len(plans)),
+        Figure("observation.age_p50_ms", _percentile(ages, 50), "ms", len(ages)),
+        Figure("observation.age_p99_ms", _percentile(ages, 99), "ms", len(ages)),
+        Figure("driver.rate_hz", len(applied) / seconds, "Hz", len(applied)),
+        Figure("driver.period_p99_ms", _percentile(periods, 99), "ms", len(periods)),
+    ]
+    return tuple(figures)
+
+
+def held_rate(figures: Sequence[Figure], least: float) -> bool:
+    """Whether both the fast loop and the driver kept at least `least` Hz."""
+    rates = {figure.name: figure.value for figure in figures}
+    return min(float(rates["loop.rate_hz"]), float(rates["driver.rate_hz"])) >= least
+
+
+def _followed(applied: Sequence[AppliedAction], instruction: Span) -> Span:
+    """From the first action of a plan on; nothing (an empty span at the end) when there was none."""
+    for item in between(applied, instruction.start, instruction.end):
+        if item.sequence >= 0:
+            return Span(item.stamp, instruction.end)
+    return Span(instruction.end, instruction.end)
+
+
+def _missed_actions(applied: Sequence[AppliedAction], span: Span, dt: float) -> int:
+    """Ticks that were due in `span` less those that executed an action of a plan."""
+    inside = between(applied, span.start, span.end)
+    if not inside:
+        return 0
+    due = round((inside[-1].stamp - inside[0].stamp) / dt) + 1
+    return max(0, due - sum(item.sequence >= 0 for item in inside))
+
+
+def _percentile(values: NDArray[np.float64], q: float) -> float:
+    return float(np.percentile(values, q)) if len(values) else float("nan")
