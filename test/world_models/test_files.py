@@ -30,7 +30,9 @@ def test_one_flipped_bit_is_refused(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 0x10
     (folder / name).write_bytes(content)
-    with pytest.raises(ModelRefused, match=f"sha256 of {name}: expected [0-9a-f]{{64}}, found [0-9a-f]{{64}}"):
+    with pytest.raises(
+        ModelRefused, match=f"sha256 of {name}: expected [0-9a-f]{{64}}, found [0-9a-f]{{64}}"
+    ):
         world_models.load(folder)
 
 
@@ -73,7 +75,7 @@ def test_file_that_is_no_onnx_is_refused_even_with_its_own_sha256(folder: Path) 
         world_models.load(folder)
 
 
-@pytest.mark.parametrize("name", ["../small_model", "models/../../small_model", "/tmp/../small_model"])
+@pytest.mark.parametrize("name", ["../small_model", "models/../../small_model", "/usr/../small_model"])
 def test_name_that_climbs_is_refused(name: str) -> None:
     with pytest.raises(ModelRefused, match=re.escape(f"without '..', found {name!r}")):
         world_models.load(name)

@@ -81,7 +81,9 @@ def test_missing_manifest_names_the_available_models(tmp_path: Path) -> None:
 def test_proprioception_of_another_layout_is_refused(folder: Path, spec: RobotSpec) -> None:
     names = json.loads((folder / MANIFEST_NAME).read_text())["proprio_names"]
     edit(folder, proprio_names=names[::-1])
-    with pytest.raises(ModelRefused, match=r"proprio_names: expected \('shoulder_pan.position'.*found \('tip"):
+    with pytest.raises(
+        ModelRefused, match=r"proprio_names: expected \('shoulder_pan.position'.*found \('tip"
+    ):
         world_models.load(folder, robot=spec)
 
 

@@ -35,7 +35,9 @@ def test_encode_agrees_with_torch(model: OnnxWorldModel, torch_model) -> None:
 
     images, proprio = observation()
     with torch.no_grad():
-        expected = torch_model.encoder([torch.from_numpy(images["front"])[None]], torch.from_numpy(proprio)[None])
+        expected = torch_model.encoder(
+            [torch.from_numpy(images["front"])[None]], torch.from_numpy(proprio)[None]
+        )
     np.testing.assert_allclose(model.encode(images, proprio), expected[0].numpy(), atol=1e-4)
 
 
@@ -171,6 +173,4 @@ def test_no_torch_in_the_process(exported: Path) -> None:
         "heavy = {'torch', 'mujoco', 'lerobot', 'rclpy', 'onnx'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    subprocess.run(
-        [sys.executable, "-c", script, str(exported)], check=True, timeout=120, env={**os.environ}
-    )
+    subprocess.run([sys.executable, "-c", script, str(exported)], check=True, timeout=120, env={**os.environ})
