@@ -232,9 +232,9 @@ class Recorder:
                 return episode, attempt + 1
         raise RuntimeError(f"episode {number}: the expert failed {_ATTEMPTS} times in a row")
 
-    def scene(self, seed: int) -> Episode:
-        """One episode in the scene of `seed`, whether it succeeds or not."""
-        return self._play(seed) if self.options.policy == "play" else self._demonstrate(seed)
+    def scene(self, seed: int, play_seconds: float = PLAY_SECONDS) -> Episode:
+        """One episode in the scene of `seed`, whether it succeeds or not; play lasts `play_seconds`."""
+        return self._play(seed, play_seconds) if self.options.policy == "play" else self._demonstrate(seed)
 
     def close(self) -> None:
         """Free the renderer."""
@@ -263,14 +263,14 @@ class Recorder:
             episode.columns[SUCCESS][:] = False
         return episode
 
-    def _play(self, seed: int) -> Episode:
+    def _play(self, seed: int, seconds: float) -> Episode:
         from wm_vla_ros.sim.play import PlayPolicy
 
         self._task = None
         self._arm.reset(seed, None)
         policy = PlayPolicy(self.spec, np.random.default_rng([seed, 4]))
         buffer = EpisodeBuffer()
-        for _ in range(round(PLAY_SECONDS / self.spec.dt)):
+        for _ in range(round(seconds / self.spec.dt)):
             action = policy.action(self._arm.world)
             self._row(buffer, action, action, disturbed=True)
         return buffer.build(PLAY_TASK, seed)

@@ -1,8 +1,9 @@
-"""Fresh episodes that no training saw, recorded in memory with a frame at every row."""
+"""Fresh episodes that no training saw, recorded in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,35 +22,68 @@ from wm_vla_ros.data.lerobot_reader import EpisodeArrays
 
 # (policy, task, first scene seed). Scenes below FIRST_SEED are never recorded for training.
 KINDS = (("expert", "reach", 50_000), ("expert", "push", 60_000), ("play", None, 70_000))
-assert all(seed < FIRST_SEED for _, _, seed in KINDS)
+# Scenes that linear probes are fitted on: many, since a probe of a few scenes learns those by heart.
+PROBE_SCENES, _FIRST_PROBE, _PROBE_SECONDS, _PROBE_STRIDE = 120, 80_000, 2.0, 10
+assert max(_FIRST_PROBE + PROBE_SCENES, *(first for _, _, first in KINDS)) < FIRST_SEED
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Which cameras to render, all of one size in pixels."""
+
+    names: tuple[str, ...]
+    height: int
+    width: int
 
 
 def record(
-    episodes: int,
-    robot: str,
-    cameras: tuple[str, ...],
-    size: tuple[int, int],
-    progress: Callable[[int], None] = lambda done: None,
+    episodes: int, robot: str, cameras: Cameras, progress: Progress = lambda done: None
 ) -> EpisodeArrays:
-    """`episodes` of each kind: reach and push demonstrations with disturbances, and play.
+    """`episodes` of each kind, at every row a frame: reach and push with disturbances, and play.
 
-    Light, table colour and the front camera's pose differ from scene to scene. size: (height, width).
-    Raises ValueError when `episodes` is not at least 1.
+    Light, table colour and the front camera's pose differ from scene to scene. Raises ValueError when
+    `episodes` is not at least 1.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes must be at least 1, got {episodes}")
-    height, width = size
     recorded: list[Episode] = []
     for policy, task, first in KINDS:
-        options = CollectOptions(
-            episodes, policy, task, robot=robot, cameras=cameras, width=width, height=height, frame_stride=1
-        )
-        recorder = Recorder(options)
+        recorder = _recorder(policy, task, robot, cameras, 1, episodes)
         for seed in range(first, first + episodes):
             recorded.append(recorder.scene(seed))
             progress(len(recorded))
         recorder.close()
     return stack(recorded, recorder.dataset)
+
+
+def record_probe_scenes(
+    robot: str, cameras: Cameras, progress: Progress = lambda done: None
+) -> EpisodeArrays:
+    """Some seconds of play in each of PROBE_SCENES scenes, with a frame every 0.2 s."""
+    recorder = _recorder("play", None, robot, cameras, _PROBE_STRIDE, PROBE_SCENES)
+    recorded: list[Episode] = []
+    for seed in range(_FIRST_PROBE, _FIRST_PROBE + PROBE_SCENES):
+        recorded.append(recorder.scene(seed, _PROBE_SECONDS))
+        progress(len(recorded))
+    recorder.close()
+    return stack(recorded, recorder.dataset)
+
+
+def _recorder(
+    policy: str, task: str | None, robot: str, cameras: Cameras, stride: int, episodes: int
+) -> Recorder:
+    return Recorder(
+        CollectOptions(
+            episodes,
+            policy,
+            task,
+            robot=robot,
+            cameras=cameras.names,
+            width=cameras.width,
+            height=cameras.height,
+            frame_stride=stride,
+        )
+    )
 
 
 def stack(episodes: Sequence[Episode], spec: DatasetSpec) -> EpisodeArrays:

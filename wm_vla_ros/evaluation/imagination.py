@@ -106,8 +106,10 @@ class Imagination:
             np.concatenate([np.flatnonzero(keep) for keep in moving]),
         )
 
-    def figures(self, probe_rows: NDArray[np.int64]) -> tuple[Figure, ...]:
-        """Everything, with 95 % intervals over episodes. probe_rows: rendered rows to fit the probes on.
+    def figures(self, others: EpisodeArrays, rows: NDArray[np.int64]) -> tuple[Figure, ...]:
+        """Everything, with 95 % intervals over episodes.
+
+        others, rows: rendered rows of other episodes, of the same layout, that the probes are fitted on.
 
         ratio: mean squared latent error over persistence's. rms_ratio: its root, the same as a distance.
         contact: share of a pushed cube's motion that is imagined, 1 - |error| / |motion|.
@@ -118,7 +120,7 @@ class Imagination:
             ours, still = self.error(ticks)
             ratio = self._quotient(f"imagination.ratio_{ticks}", ours, still)
             out += [ratio, _mapped(ratio, f"imagination.rms_ratio_{ticks}", np.sqrt)]
-        out += self._probes(probe_rows)
+        out += self._probes(others, rows)
         for ticks in (0, *self.horizons):
             out.append(self._mean(f"imagination.tip_mm_{ticks}", 1e3 * self.miss(TIP, ticks), "mm"))
             cubes = np.mean([self.miss(cube, ticks) for cube in self.cubes()], axis=0)
@@ -139,14 +141,15 @@ class Imagination:
             out.append(Figure(name, float("nan"), "", 0))
         return tuple(out)
 
-    def _probes(self, rows: NDArray[np.int64]) -> list[Figure]:
-        fitted = encode_rows(self.model, self.data, rows)
+    def _probes(self, others: EpisodeArrays, rows: NDArray[np.int64]) -> list[Figure]:
+        _check_layout(self.model, others)
+        fitted, known = encode_rows(self.model, others, rows), positions(others)[rows]
         episode = self.data.row_episode()[self._encoded_rows]
         out = []
         for name, things in (("tip", (TIP,)), ("cube", self.cubes())):
             at = [column for thing in things for column in columns(self.names, thing)[thing]]
             truth = self.positions[self._encoded_rows][:, at]
-            guess = probe(fitted, self.positions[rows][:, at], self._latents)
+            guess = probe(fitted, known[:, at], self._latents)
             residual = np.sum((guess - truth) ** 2, axis=1)
             spread = np.sum((truth - truth.mean(0)) ** 2, axis=1)
             figure = _bootstrap(f"imagination.probe_r2_{name}", residual, spread, episode)
@@ -258,42 +261,42 @@ def evaluate(
 ) -> Report:
     """Judge a world model on episodes that it was not trained on.
 
-    data: a held-out data set, or None to record `episodes` each of reach, push and play in scenes that are
-    never trained on. The probes are fitted on every other episode; all else is judged on the rest. png:
-    where to plot. Raises ModelRefused for a model, ValueError for data that do not fit or were trained on.
+    data: a held-out data set, or None to record `episodes` each of reach, push and play. Either way the
+    probes are fitted on freshly recorded play in scenes of its own. png: where to plot. Raises ModelRefused
+    for a model, ValueError for data that do not fit or were trained on.
     """
     from wm_vla_ros import world_models
     from wm_vla_ros.data.lerobot_reader import load_episodes
-    from wm_vla_ros.evaluation.held_out import KINDS, record
+    from wm_vla_ros.evaluation import held_out
     from wm_vla_ros.robots.spec import load_robot
 
     model = world_models.load(world_model)
     manifest = model.manifest
     manifest.check_robot(load_robot(manifest.robot))
-    cameras = tuple(manifest.cameras)
+    sizes = set(manifest.cameras.values())
+    if len(sizes) != 1:
+        raise ValueError(f"cameras of different sizes cannot be recorded: {manifest.cameras}")
+    cameras = held_out.Cameras(tuple(manifest.cameras), *sizes.pop())
     if data is None:
-        sizes = set(manifest.cameras.values())
-        if len(sizes) != 1:
-            raise ValueError(f"cameras of different sizes {sorted(sizes)} cannot be recorded here: give data")
-        total = episodes * len(KINDS)
-        held_out = record(
+        total = episodes * len(held_out.KINDS)
+        judged = held_out.record(
             episodes,
             manifest.robot,
             cameras,
-            sizes.pop(),
-            lambda done: progress(0.7 * done / total, f"episode {done} of {total}"),
+            lambda done: progress(0.5 * done / total, f"episode {done} of {total}"),
         )
     elif data.name in manifest.dataset:
         raise ValueError(f"{data.name} is what {manifest.name} was trained on: {', '.join(manifest.dataset)}")
     else:
-        held_out = load_episodes(data, cameras)
-    progress(0.7, "imagining")
-    numbers = np.arange(held_out.episodes)
-    imagination = Imagination(model, held_out, numbers[::2], windows)
-    fitting = np.isin(held_out.row_episode()[held_out.frame_rows], numbers[1::2])
-    rows = held_out.frame_rows[fitting]
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), windows)).astype(np.int64)]
-    figures = imagination.figures(rows)
+        judged = load_episodes(data, cameras.names)
+    scenes = held_out.record_probe_scenes(
+        manifest.robot,
+        cameras,
+        lambda done: progress(0.5 + 0.3 * done / held_out.PROBE_SCENES, f"probe scene {done}"),
+    )
+    progress(0.8, "imagining")
+    imagination = Imagination(model, judged, np.arange(judged.episodes), windows)
+    figures = imagination.figures(scenes, scenes.frame_rows)
     if png is not None:
         plot(imagination, png)
     progress(1.0, "")
@@ -301,7 +304,7 @@ def evaluate(
         "world_model": manifest.name,
         "encoder_id": manifest.encoder_id,
         "data": data.name if data else "recorded for this evaluation, scenes never trained on",
-        "episodes": held_out.episodes,
+        "episodes": judged.episodes,
         **conditions(),
     }
     return Report("eval imagination", circumstances, figures)

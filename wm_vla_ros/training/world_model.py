@@ -82,7 +82,7 @@ def train(
         Figure("train.steps", len(trainer.history)),
         Figure("train.loss", trainer.final_loss()),
         Figure("train.parameters", sum(p.numel() for p in trainer.model.parameters())),
-        *imagination.figures(_probe_rows(data, used, training.seed)),
+        *imagination.figures(data, _probe_rows(data, used, training.seed)),
     )
     stages = {"steps": {name: int(n) for name, n in trainer.steps().items()}}
     report = Report(
