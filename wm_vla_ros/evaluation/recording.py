@@ -78,7 +78,7 @@ def loop_figures(
     plans = np.array([item.plan_ms for item in stats if item.iterations > 0])
     ages = np.array([item.observation_age_ms for item in stats if item.iterations > 0])
     periods = np.diff([item.stamp for item in applied]) * 1e3
-    followed = [_followed(applied, instruction) for instruction in instructions]
+    followed = [span for item in instructions if (span := _followed(applied, item)) is not None]
     figures = [
         Figure("loop.rate_hz", ticks / seconds, "Hz", ticks),
         Figure("loop.late_ratio", (late_share * ticks + missed) / (ticks + missed), "", ticks + missed),
@@ -106,12 +106,12 @@ def held_rate(figures: Sequence[Figure], least: float) -> bool:
     return min(float(rates["loop.rate_hz"]), float(rates["driver.rate_hz"])) >= least
 
 
-def _followed(applied: Sequence[AppliedAction], instruction: Span) -> Span:
-    """From the first action of a plan on; nothing (an empty span at the end) when there was none."""
+def _followed(applied: Sequence[AppliedAction], instruction: Span) -> Span | None:
+    """From the first action of a plan on, or None when there was none."""
     for item in between(applied, instruction.start, instruction.end):
         if item.sequence >= 0:
             return Span(item.stamp, instruction.end)
-    return Span(instruction.end, instruction.end)
+    return None
 
 
 def _missed_actions(applied: Sequence[AppliedAction], span: Span, dt: float) -> int:

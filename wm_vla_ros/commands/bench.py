@@ -1,0 +1,65 @@
+"""`wm-vla bench`: how fast and how regular the stack is on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wm_vla_ros.bringup.options import with_stack_options
+from wm_vla_ros.bringup.stack import stack_kind
+from wm_vla_ros.commands import JsonFlag
+from wm_vla_ros.config import defaults
+
+app = typer.Typer(help="Measure speed and regularity.", no_args_is_help=True)
+KIND = stack_kind("sim")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `wm-vla bench loop` a group, however many benchmarks there are."""
+
+
+def loop(
+    seconds: Annotated[float, typer.Option(min=5.0, max=86400.0, help="How long to measure.")] = 180.0,
+    plot: Annotated[Path | None, typer.Option(help="Write a PNG of the loop's statistics here.")] = None,
+    log: Annotated[Path, typer.Option(help="Where the nodes' lines go.")] = Path("outputs/bench/stack.log"),
+    json: JsonFlag = False,
+    **chosen: Any,
+) -> None:
+    """Bring the stack up, keep the slow loop busy, and measure how well the fast one keeps its 50 Hz.
+
+    late_ratio: ticks that began more than a fifth of a period late, or were left out. missed_actions:
+    driver ticks without an action of a plan while an instruction was followed. Exit code 1 when a node died.
+    """
+    from wm_vla_ros.bringup.session import keep_to_ourselves
+    from wm_vla_ros.commands.progress import bar
+    from wm_vla_ros.evaluation.demo_plot import plot_loop
+    from wm_vla_ros.evaluation.loop_bench import run_bench
+    from wm_vla_ros.report import Report, conditions, emit
+    from wm_vla_ros.robots.spec import load_robot
+
+    keep_to_ourselves()
+    spec = load_robot(chosen.get("robot") or defaults().robot)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    before = conditions()
+    with log.open("w", buffering=1) as lines, bar("fast loop, s", seconds) as progress:
+        bench = run_bench(KIND.build(**chosen), spec, seconds, lambda line: print(line, file=lines), progress)
+    if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plot_loop(plot, bench.recording, bench.span, [("", item) for item in bench.instructions])
+    where = {
+        "seconds": bench.span.end - bench.span.start,
+        "outcomes": bench.outcomes,
+        "rss_mb": {name: round(value, 1) for name, value in bench.memory.items()},
+        "died": bench.died,
+        **before,
+    }
+    emit(Report("bench loop", where, bench.figures), json)
+    if bench.died:
+        sys.exit(1)
+
+
+app.command("loop")(with_stack_options(loop, KIND, without=("speed", "use_sim_time", "layout_for")))
