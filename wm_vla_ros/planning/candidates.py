@@ -5,12 +5,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_vla_ros.types import FloatArray, Plan
+from wm_vla_ros.types import EE_ACTION_DIM, EE_DELTA, ActionChunk, FloatArray, Plan
 
 # Fastest motion that following a path may ask for: 0.45 m/s, what play has shown the world model.
 _FASTEST = 0.009
 # Largest change of that motion from one tick to the next, metres: 5 m/s^2, below what the gate cuts.
 _SPEED_CHANGE = 0.002
+
+
+def check_chunk(chunk: ActionChunk, dt: float) -> None:
+    """Raises ValueError unless `chunk` is (horizon, 7) finite end-effector actions of period `dt` seconds."""
+    rows, columns = chunk.actions.shape
+    if chunk.action_space != EE_DELTA or rows == 0 or columns != EE_ACTION_DIM:
+        found = f"{chunk.actions.shape} of {chunk.action_space}"
+        raise ValueError(f"a chunk is (horizon, {EE_ACTION_DIM}) of {EE_DELTA}, got {found}")
+    if not np.all(np.isfinite(chunk.actions)):
+        row, column = np.argwhere(~np.isfinite(chunk.actions))[0]
+        raise ValueError(f"chunk action {row}, column {column} is {chunk.actions[row, column]}")
+    if abs(chunk.dt - dt) > 1e-6:
+        raise ValueError(f"chunk period {chunk.dt} s is not the robot's {dt} s")
 
 
 def follow_path(

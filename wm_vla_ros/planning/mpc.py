@@ -19,7 +19,7 @@ from wm_vla_ros.belief.belief import Belief
 from wm_vla_ros.belief.bias import BiasEstimator
 from wm_vla_ros.goals.buffer import GoalBuffer
 from wm_vla_ros.goals.path import GroundedPath
-from wm_vla_ros.planning.candidates import follow_path, hold, shifted
+from wm_vla_ros.planning.candidates import check_chunk, follow_path, hold, shifted
 from wm_vla_ros.planning.objective import LatentTracking, Rollouts, Smoothness, Term, TipTracking, Workspace
 from wm_vla_ros.planning.samplers.mppi import Mppi, MppiConfig, NoFiniteCost
 from wm_vla_ros.robots.proprio import proprio_names
@@ -146,9 +146,11 @@ class MpcCore:
             self._bias.update(tip, at, self._actions)
 
     def on_chunk(self, chunk: ActionChunk) -> None:
-        """Keep the policy's chunk; it becomes a candidate when its goal arrives."""
+        """Keep the policy's chunk; it becomes a candidate when its goal arrives. Raises as `check_chunk`."""
+        check_chunk(chunk, self._spec.dt)
         with self._lock:
-            self._chunks = {chunk.sequence: chunk, **dict(list(self._chunks.items())[:3])}
+            kept = [entry for entry in self._chunks.items() if entry[0] != chunk.sequence]
+            self._chunks = {chunk.sequence: chunk, **dict(kept[:3])}
 
     def on_goal(self, goal: LatentGoal, now: float) -> None:
         """Take over a goal. Raises GoalRefused, and keeps the earlier goal, when it is not valid."""
@@ -174,6 +176,7 @@ class MpcCore:
             self._actions = ActionTimeline(self._spec.dt)
             self._belief = Belief(self._model, self._actions, self._bias, self.config.belief_gain)
             self._last_plan = None
+            self._diverged, self._prediction_error, self._divergence = 0, 0.0, 0.0
 
     def tick(self, now: float) -> TickResult:
         """Plan at `now`. The plan starts at the driver's next tick that is at least `lead` away."""
