@@ -125,7 +125,7 @@ class VlaNode(ManagedNode[Settings]):
             self._wait_out_latency(run)
             self._chunks.publish(convert.chunk_to_msg(chunk, self.door))
             self._goals.publish(convert.goal_to_msg(goal, self.door))
-            if self._report(run, progress, goal):
+            if self._feed_back(run, progress, goal):
                 return
 
     def _progress(self, instruction: str) -> TaskProgress | None:
@@ -151,7 +151,7 @@ class VlaNode(ManagedNode[Settings]):
             self.clock.sleep_until(self.clock.now() + min(left, _PATIENCE))
         run.check()
 
-    def _report(self, run: InstructionRun, progress: TaskProgress | None, goal: LatentGoal) -> bool:
+    def _feed_back(self, run: InstructionRun, progress: TaskProgress | None, goal: LatentGoal) -> bool:
         """Feedback from where the goal's path begins (now) and ends. Whether the task is believed done."""
         if progress is None:
             run.report(math.nan, math.nan)
