@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.drivers.base import DriverCore
+from wm_vla_ros.goals.buffer import GoalRefused
 from wm_vla_ros.planning.mpc import MpcConfig, MpcCore
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.tasks import Task
@@ -17,10 +20,11 @@ from wm_vla_ros.world_models.protocol import WorldModel
 
 
 class Policy(Protocol):
-    """The slow policy, as `vla.policy.SlowPolicy` is: chunk_size and n_action_steps in control ticks."""
+    """The slow policy, as `vla.policy.SlowPolicy` is: sizes in control ticks, dt in seconds."""
 
     chunk_size: int
     n_action_steps: int
+    dt: float
 
     def infer(
         self, images: dict[str, NDArray[np.uint8]], state: NDArray[np.float32], instruction: str
@@ -42,7 +46,8 @@ class TwoLoops:
         self._model = model
         self._spec = spec
         self._latency = latency
-        self._config = config
+        # Under virtual time the machine's own speed must not decide how much is planned.
+        self._config = replace(config or MpcConfig(), deadline=float("inf"))
         self.stats: list[LoopStats] = []
 
     def start(self, task: Task, driver: DriverCore) -> None:
@@ -67,7 +72,8 @@ class TwoLoops:
             _, chunk, goal = self._thinking
             self._thinking = None
             self.core.on_chunk(chunk)
-            self.core.on_goal(goal, now)
+            with suppress(GoalRefused):  # thought about for longer than it is valid: the arm holds
+                self.core.on_goal(goal, now)
         if self._thinking is None and self._newest is not None:
             thought = self._slow.think(self._newest, self._task.instruction)
             self._thinking = (now + self._latency, *thought)
