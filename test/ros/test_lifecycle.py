@@ -133,7 +133,7 @@ def test_health_goes_out_as_diagnostics(node):
     node.health = lambda: ("camera is late", {"age_ms": 700})
     node.trigger_configure()
     node._diagnostics.publish = heard.append
-    node._report()
+    node._publish_health()
     (status,) = heard[0].status
     assert (status.level, status.name) == (DiagnosticStatus.WARN, "/recorder")
     assert (status.message, status.values[0].value) == ("camera is late", "700")

@@ -30,14 +30,14 @@ def keep_to_ourselves() -> int:
 
 
 class StackRefused(ValueError):
-    """A stack that does not come up; the text holds what its nodes complained of."""
+    """A stack that does not come up or stay up; the text holds what its nodes complained of."""
 
 
 @contextmanager
 def running(stack: StackSpec, log: Callable[[str], None]) -> Iterator[tuple[StackRunner, StackClient]]:
     """Start `stack`, wait until every node is active, and hand out its runner and a client.
 
-    Raises StackRefused naming the nodes that did not come up, and what they said.
+    Raises StackRefused naming the nodes that did not come up, or stopped answering, and what they said.
     """
     from wm_vla_ros.ros.client import StackClient
 
@@ -57,7 +57,8 @@ def running(stack: StackSpec, log: Callable[[str], None]) -> Iterator[tuple[Stac
 
         try:
             client.wait_until_active([node.name for node in stack.nodes], _START_TIMEOUT, alive)
+            yield runner, client
         except TimeoutError as error:
-            what = "\n".join([f"the stack did not come up: {'; '.join(died) or error}", *complaints])
+            alive()
+            what = "\n".join([f"the stack does not answer: {'; '.join(died) or error}", *complaints[-8:]])
             raise StackRefused(what) from error
-        yield runner, client

@@ -48,8 +48,8 @@ class Settings(NodeSettings):
     any_instruction: bool = setting(False, "take words that no task defines; progress is then unknown")
     default_time_limit: float = setting(15.0, "for instructions without a task, s", low=1.0, high=600.0)
     vla_latency: float = setting(0.0, "extra latency of every thought, s", low=0.0, high=10.0, live=True)
-    grounding_std: float = setting(0.005, "error of grounded distances, one sigma, m", low=0.0005, high=0.1)
-    done_probability: float = setting(0.9, "success is believed from here on", low=0.5, high=0.999)
+    grounding_std: float = setting(0.004, "error of grounded distances, one sigma, m", low=0.0005, high=0.1)
+    done_probability: float = setting(0.8, "success is believed from here on", low=0.5, high=0.999)
     niceness: int = setting(5, "added to the process's niceness: the fast loop goes first", low=0, high=19)
 
 

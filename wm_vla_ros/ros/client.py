@@ -132,8 +132,22 @@ class StackClient:
         if not self._action.wait_for_server(timeout_sec=10.0):
             raise TimeoutError("nobody serves execute_instruction")
         goal = ExecuteInstruction.Goal(instruction=instruction, time_limit=time_limit)
-        sent = self._action.send_goal_async(goal, feedback_callback=lambda m: on_feedback(m.feedback))
-        return Execution(instruction, sent)
+        execution = Execution(instruction, self._in_executor)
+
+        def send() -> None:
+            sent = self._action.send_goal_async(goal, feedback_callback=lambda m: on_feedback(m.feedback))
+            sent.add_done_callback(execution.on_answer)
+
+        self._in_executor(send)
+        return execution
+
+    def _in_executor(self, work: Callable[[], None]) -> None:
+        """Do `work` in the client's thread.
+
+        rclpy's action client notes a request after it has sent it: an answer that another thread takes in
+        between is thrown away as unexpected, and the future never completes.
+        """
+        self._executor.create_task(work)
 
     def _call(self, kind: type, name: str, request: Any, timeout: float = 10.0) -> Any:
         deadline = self._clock.now() + timeout
@@ -166,12 +180,12 @@ class StackClient:
 class Execution:
     """An instruction that was sent; `result` waits for its end."""
 
-    def __init__(self, instruction: str, sent: Any) -> None:
+    def __init__(self, instruction: str, in_executor: Callable[[Callable[[], None]], None]) -> None:
         self.instruction = instruction
+        self._in_executor = in_executor
         self._handle: Any = None
         self._cancel_asked = False
         self._outcome: Future[Outcome] = Future()
-        sent.add_done_callback(self._on_answer)
 
     @property
     def done(self) -> bool:
@@ -184,11 +198,15 @@ class Execution:
 
     def cancel(self) -> None:
         """Ask for an end; `result` tells when it came."""
+        self._in_executor(self._cancel)
+
+    def _cancel(self) -> None:
         self._cancel_asked = True
         if self._handle is not None:
             self._handle.cancel_goal_async()
 
-    def _on_answer(self, future: Any) -> None:
+    def on_answer(self, future: Any) -> None:
+        """The server took the instruction or rejected it. Called in the client's thread."""
         handle = future.result()
         if not handle.accepted:
             text = f"{self.instruction!r} was rejected; the fault it caused names the valid ones"

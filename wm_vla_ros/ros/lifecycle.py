@@ -112,7 +112,7 @@ class ManagedNode[S: NodeSettings](LifecycleNode):
             self._release()
             return outcome
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.REPORT)
-        self.create_timer(self.settings.diagnostics_period, self._report)
+        self.create_timer(self.settings.diagnostics_period, self._publish_health)
         return super().on_configure(state)
 
     def on_activate(self, state: RclpyState) -> TransitionCallbackReturn:
@@ -172,7 +172,7 @@ class ManagedNode[S: NodeSettings](LifecycleNode):
         if self.settings.autostart:
             self.fail(f"{step} failed")
 
-    def _report(self) -> None:
+    def _publish_health(self) -> None:
         message, values = self.health()
         status = DiagnosticStatus(
             level=DiagnosticStatus.WARN if message else DiagnosticStatus.OK,
