@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Command = Callable[[NodeSpec, str], list[str]]
 HOLD_WITHIN = 0.1  # s
-_STARTS_WITHIN = 90.0  # s; a slow policy's libraries take their time
+_STARTS_WITHIN = 180.0  # s; on a busy machine a slow policy's libraries take their time
 _HOLDS_WITHIN = 10.0  # s after the strike: longer than any plan or goal is valid
 _LOOKED_AT = 1.0  # s after the hold has begun
 _STOPPED = 5.0  # s
@@ -144,7 +144,10 @@ class LiveStack:
         """Give instructions until the arm moves; returns the number of actions applied before."""
         for _ in range(_ATTEMPTS):
             begun = len(self.watch.applied)
-            self.watch.instruct(next(self._words), timeout=_STARTS_WITHIN)
+            try:
+                self.watch.instruct(next(self._words), timeout=_STARTS_WITHIN)
+            except TimeoutError as error:
+                raise StackFailed(f"{error}{self._last_words()}") from error
             if not self.watch.wait(self._in_motion, 5.0):
                 continue  # it was there already
             moment = time.monotonic() + rng.uniform(0.0, 0.3)
