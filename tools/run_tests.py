@@ -6,6 +6,7 @@ The last line is the sum of both runs, in pytest's own words. Exit code 1 when a
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,9 @@ def outcomes(junit: Path) -> Counter[str]:
 
 def main(arguments: list[str]) -> int:
     """Both runs, also when the first fails; `arguments` go to pytest."""
+    # A shell starts background jobs with SIGINT ignored, and every child would inherit that: what the tests
+    # end with SIGINT would never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     started = time.monotonic()
     total: Counter[str] = Counter()
     codes = []
