@@ -6,6 +6,7 @@ linear probe (is the world still in the latent?) and errors in metres (is it sti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,11 +135,8 @@ class Imagination:
         )
         true, imagined, window = self.pushed(max(self.horizons))
         name = f"imagination.contact_{max(self.horizons)}"
-        if len(window):
-            missed, moved = np.linalg.norm(imagined - true, axis=1), np.linalg.norm(true, axis=1)
-            out.append(_mapped(self._quotient(name, missed, moved, window), name, lambda value: 1.0 - value))
-        else:
-            out.append(Figure(name, float("nan"), "", 0))
+        missed, moved = np.linalg.norm(imagined - true, axis=1), np.linalg.norm(true, axis=1)
+        out.append(_mapped(self._quotient(name, missed, moved, window), name, lambda value: 1.0 - value))
         return tuple(out)
 
     def _probes(self, others: EpisodeArrays, rows: NDArray[np.int64]) -> list[Figure]:
@@ -240,15 +238,19 @@ def _bootstrap(
     sums = np.stack([np.bincount(member, part, len(groups)) for part in (above, below)])
     draws = np.random.default_rng(0).integers(len(groups), size=(_DRAWS, len(groups)))
     top, bottom = sums[:, draws].sum(-1)
-    low, high = np.percentile(top / bottom, [2.5, 97.5])
-    value = float(sums[0].sum() / sums[1].sum())
-    return Figure(name, value, unit, len(above), float(low), float(high))
+    if not sums[1].sum() > 0:  # nothing moved: there is no share of nothing
+        return Figure(name, math.nan, unit, 0)
+    # A draw in which nothing moved says nothing.
+    low, high = np.percentile(top[bottom > 0] / bottom[bottom > 0], [2.5, 97.5])
+    return Figure(name, float(sums[0].sum() / sums[1].sum()), unit, len(above), float(low), float(high))
 
 
 def _mapped(figure: Figure, name: str, change: Callable[[float], float]) -> Figure:
-    """The figure through a monotonic function."""
-    value, *ends = (float(change(x)) for x in (figure.value, figure.low, figure.high))
-    return Figure(name, value, figure.unit, figure.n, min(ends), max(ends))
+    """The figure through a monotonic function; one that could not be measured stays so."""
+    if figure.low is None or figure.high is None:
+        return Figure(name, math.nan, figure.unit, figure.n)
+    low, high = sorted((float(change(figure.low)), float(change(figure.high))))
+    return Figure(name, float(change(float(figure.value))), figure.unit, figure.n, low, high)
 
 
 def evaluate(
