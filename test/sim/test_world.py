@@ -167,8 +167,9 @@ def test_object_state_is_laid_out_as_its_names(world) -> None:
         assert [named[f"{pad}_pad.{axis}"] for axis in "xyz"] == pytest.approx(position, abs=1e-6)
 
 
-def test_divergence_is_counted_not_hidden(world) -> None:
+def test_divergence_is_counted_not_hidden(world, monkeypatch, tmp_path) -> None:
     """MuJoCo resets itself when it diverges; the count is how anybody can know."""
+    monkeypatch.chdir(tmp_path)  # it writes a log where it runs
     world.reset(1)
     assert world.warnings() == 0
     world.data.qvel[0] = 1e12
