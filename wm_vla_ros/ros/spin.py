@@ -52,7 +52,7 @@ def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, 
         signal.signal(number, end)
     executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
     executor.add_node(node)
-    spinner = threading.Thread(target=node.guard(lambda: _spin(executor)), name="executor", daemon=True)
+    spinner = threading.Thread(target=node.guard(lambda: _spin(executor, node)), name="executor", daemon=True)
     spinner.start()
     try:
         ready = not node.settings.autostart or node.trigger_configure() is SUCCESS
@@ -91,8 +91,12 @@ def follow_parent() -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _spin(executor: SingleThreadedExecutor) -> None:
+def _spin(executor: SingleThreadedExecutor | MultiThreadedExecutor, node: ManagedNode) -> None:
     try:
         executor.spin()
     except ExternalShutdownException:
         return
+    except Exception:
+        # Shutting an executor down takes away what its thread may just be waiting with.
+        if not node.finished.is_set():
+            raise
