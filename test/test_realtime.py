@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from wm_vla_ros.clock import FakeClock
-from wm_vla_ros.realtime import LatenessStats, Mailbox, ScaledClock, Ticker, request_fifo
+from wm_vla_ros.realtime import LatenessStats, Mailbox, ScaledClock, Ticker, be_nice, request_fifo
 
 
 def test_deadlines_do_not_drift_with_the_work_in_between():
@@ -97,6 +97,19 @@ def test_a_refused_real_time_request_is_one_warning_with_the_cure(monkeypatch):
     assert not request_fifo(10, 20, said.append)
     assert len(said) == 1
     assert "setcap" in said[0]
+
+
+def test_niceness_reaches_every_thread(monkeypatch):
+    """os.nice in one thread left the thread that thinks at normal priority, beside the fast loop."""
+    asked = []
+    monkeypatch.setattr(os, "setpriority", lambda _, tid, value: asked.append((tid, value)))
+    other = threading.Event()
+    helper = threading.Thread(target=other.wait)
+    helper.start()
+    be_nice(5)
+    other.set()
+    helper.join()
+    assert {(helper.native_id, 5), (threading.get_native_id(), 5)} <= set(asked)
 
 
 def test_priority_zero_asks_for_nothing(monkeypatch):

@@ -168,16 +168,28 @@ def request_fifo(process: int, loop: int, warn: Callable[[str], None]) -> bool:
         return False
     own = threading.get_native_id()
     try:
-        for task in os.listdir("/proc/self/task"):
-            try:
-                os.sched_setscheduler(int(task), os.SCHED_FIFO, os.sched_param(process))
-            except ProcessLookupError:  # ended since it was listed
-                continue
+        _for_each_thread(lambda task: os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(process)))
         os.sched_setscheduler(own, os.SCHED_FIFO, os.sched_param(loop))
     except PermissionError:
         warn(REALTIME_HINT)
         return False
     return True
+
+
+def be_nice(niceness: int) -> None:
+    """Set the niceness (0 to 19) of every thread of this process; threads made later inherit it.
+
+    On Linux niceness belongs to a thread: os.nice would reach the calling one alone.
+    """
+    _for_each_thread(lambda task: os.setpriority(os.PRIO_PROCESS, task, niceness))
+
+
+def _for_each_thread(work: Callable[[int], None]) -> None:
+    for task in os.listdir("/proc/self/task"):
+        try:
+            work(int(task))
+        except ProcessLookupError:  # ended since it was listed
+            continue
 
 
 def settle_heap() -> None:

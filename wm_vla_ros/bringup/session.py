@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Domains that every Linux has the ports for (rmw: 0 to 101); 0 is where everybody else is.
 _DOMAINS = 100
-_START_TIMEOUT = 180.0
+_START_TIMEOUT = 300.0
 _COMPLAINTS = ("[ERROR]", "[FATAL]")
 
 

@@ -8,7 +8,6 @@ publishes both. The fast loop lives in another process and never waits for this 
 from __future__ import annotations
 
 import math
-import os
 import sys
 import threading
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
+from wm_vla_ros.realtime import be_nice
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.instruction_server import InstructionRun, InstructionServer
@@ -50,7 +50,7 @@ class Settings(NodeSettings):
     vla_latency: float = setting(0.0, "extra latency of every thought, s", low=0.0, high=10.0, live=True)
     grounding_std: float = setting(0.004, "error of grounded distances, one sigma, m", low=0.0005, high=0.1)
     done_probability: float = setting(0.8, "success is believed from here on", low=0.5, high=0.999)
-    niceness: int = setting(5, "added to the process's niceness: the fast loop goes first", low=0, high=19)
+    niceness: int = setting(5, "of the process once it is active: the fast loop goes first", low=0, high=19)
 
 
 class VlaNode(ManagedNode[Settings]):
@@ -58,7 +58,6 @@ class VlaNode(ManagedNode[Settings]):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("vla_node", Settings, **kwargs)
-        os.nice(self.settings.niceness)
         self._server: InstructionServer | None = None
         # The newest observation that was not thought about; written by callbacks, taken by the run.
         self._newest: Observation | None = None
@@ -92,6 +91,10 @@ class VlaNode(ManagedNode[Settings]):
             ended=self._withdraw,
             refused=lambda text: self._warn("instruction_refused", text),
         )
+
+    def activate(self) -> None:
+        # From here on: loading a model on a busy machine takes long enough without it.
+        be_nice(self.settings.niceness)
 
     def deactivate(self) -> None:
         self.interrupt()
