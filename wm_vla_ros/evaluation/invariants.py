@@ -16,11 +16,10 @@ import numpy as np
 from wm_vla_ros.clock import Clock, FakeClock
 from wm_vla_ros.drivers.base import Backend
 from wm_vla_ros.safety.limits import ArmLimits, Joints
-from wm_vla_ros.types import AppliedAction, Fault, RobotState
+from wm_vla_ros.types import AppliedAction, Fault, RobotState, Severity
 
 TOLERANCE = 1e-9  # rad, and rad per tick
 FAULT_WITHIN = 0.2  # s
-_CODES_FOR_ERROR = 2  # Severity.ERROR and worse announce a hold
 
 
 @dataclass
@@ -173,7 +172,7 @@ def unannounced(
     for when, code in interventions:
         announced = any(
             -timing <= fault.stamp - when <= FAULT_WITHIN
-            and (fault.code == code or (code == "hold" and fault.severity >= _CODES_FOR_ERROR))
+            and (fault.code == code or (code == "hold" and fault.severity >= Severity.ERROR))
             for fault in faults
         )
         if not announced:

@@ -20,11 +20,6 @@ class Arbiter:
         self._writer: str | None = None
         self._heard_at = float("-inf")
 
-    @property
-    def owner(self) -> str:
-        """The source that may command."""
-        return self._owner
-
     def check(self, source: str, writer: str, now: float) -> None:
         """Raises Refused(FOREIGN) unless (source, writer) is the one that commands at `now`."""
         if source != self._owner:
