@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from wm_vla_ros.planning.samplers.mppi import Mppi, MppiConfig, NoFiniteCost
 
 H, A = 10, 3
-CONFIG = MppiConfig(sigma=(0.3,) * A, horizon=H, lower=(-1.0,) * A, upper=(1.0,) * A)
+CONFIG = MppiConfig(
+    sigma=(0.3,) * A,
+    horizon=H,
+    samples=64,
+    iterations=2,
+    knots=4,
+    temperature=0.3,
+    shrink=0.5,
+    lower=(-1.0,) * A,
+    upper=(1.0,) * A,
+)
 HOLD = np.zeros((H, A), np.float32)
 
 
