@@ -7,6 +7,7 @@ a node's control loop in a third. EventsExecutor is not used: in the wheels it d
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -72,6 +73,8 @@ def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, 
         node.trigger_shutdown()
     node.destroy_node()
     rclpy.shutdown()
+    # The interpreter's farewell collection would walk a loaded policy's heap for seconds.
+    gc.freeze()
     if ready is False:
         return EXIT_REFUSED
     return EXIT_FAILED if node.failure else 0
