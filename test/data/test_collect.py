@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from wm_vla_ros.data.behaviours import NOISE_TICKS, NoiseBursts, PolicyTurns
-from wm_vla_ros.data.collect import CollectOptions, Recorder, collect
+from wm_vla_ros.data.collect import CollectOptions, Orphaned, Recorder, collect, send
 from wm_vla_ros.data.episode import ACTION, DISTURBED, EXPERT_ACTION, STATE, SUCCESS
 from wm_vla_ros.robots.spec import load_robot
 
@@ -45,6 +46,28 @@ def test_an_existing_folder_is_refused_before_a_process_starts(
     monkeypatch.setattr("wm_vla_ros.data.collect._Workers", lambda *_: pytest.fail("started"))
     with pytest.raises(FileExistsError):
         collect(CollectOptions(1, "play"), tmp_path, workers=1)
+
+
+class _FullQueue:
+    """A bounded queue that nobody reads until the given attempt."""
+
+    def __init__(self, room_at: int | None) -> None:
+        self.attempts, self.room_at, self.taken = 0, room_at, []
+
+    def put(self, message: object, timeout: float) -> None:
+        self.attempts += 1
+        if self.attempts != self.room_at:
+            raise queue.Full
+        self.taken.append(message)
+
+
+def test_a_recording_process_waits_for_room_but_not_for_a_dead_parent() -> None:
+    """Workers whose parent had been killed waited for room in the queue for ever, with a world in memory."""
+    slow = _FullQueue(room_at=3)
+    send(slow, "episode", parent_lives=lambda: True)
+    assert slow.taken == ["episode"]
+    with pytest.raises(Orphaned):
+        send(_FullQueue(room_at=None), "episode", parent_lives=lambda: False)
 
 
 def test_noise_comes_in_bursts_and_leaves_rotation_and_gripper_alone() -> None:

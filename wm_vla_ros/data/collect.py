@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import queue
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -194,20 +194,52 @@ def _work(options: CollectOptions, root: Path, index: int, count: int, results: 
     """One process: episodes index, index + count, ... into its own video files."""
     # More threads than processes make small matrix products slower, never faster.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        try:
+            _record_share(options, root, index, count, results)
+            send(results, None, _parent_lives)
+        except Orphaned:
+            raise
+        except Exception:
+            send(results, traceback.format_exc(), _parent_lives)
+    except Orphaned:
+        # Nobody is left to tell, and the queue's own thread would wait for a reader for ever.
+        results.cancel_join_thread()
+
+
+def _record_share(options: CollectOptions, root: Path, index: int, count: int, results: Any) -> None:
     from wm_vla_ros.data.video_shard import VideoShard
 
-    try:
-        recorder = Recorder(options)
-        with VideoShard(root, recorder.dataset, chunk_index=index) as shard:
-            for number in range(index, options.episodes, count):
-                episode, attempts = recorder.record(number)
-                episode.validate(recorder.dataset)
-                video = shard.append(episode)
-                # Frames are in the video by now; sending them as well would cost more than encoding.
-                results.put((number, replace(episode, frames={}), video, attempts))
-        results.put(None)
-    except Exception:
-        results.put(traceback.format_exc())
+    recorder = Recorder(options)
+    with VideoShard(root, recorder.dataset, chunk_index=index) as shard:
+        for number in range(index, options.episodes, count):
+            if not _parent_lives():
+                raise Orphaned("the recording's parent process ended")
+            episode, attempts = recorder.record(number)
+            episode.validate(recorder.dataset)
+            video = shard.append(episode)
+            # Frames are in the video by now; sending them as well would cost more than encoding.
+            send(results, (number, replace(episode, frames={}), video, attempts), _parent_lives)
+
+
+class Orphaned(RuntimeError):
+    """The process that asked for the recording is gone."""
+
+
+def send(results: Any, message: object, parent_lives: Callable[[], bool]) -> None:
+    """Put `message` into a bounded queue, waiting for room. Raises Orphaned once nobody can make room."""
+    while True:
+        try:
+            results.put(message, timeout=1.0)
+            return
+        except queue.Full:
+            if not parent_lives():
+                raise Orphaned("the recording's parent process ended") from None
+
+
+def _parent_lives() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.is_alive()
 
 
 class Recorder:
