@@ -58,9 +58,10 @@ def run_of(successes, ticks=1500):
         [LoopStats(t, i, 0.1, 3.0, 40.0, 0.001, 0.0, 2, 0, "tip") for i, t in enumerate(times)],
         [AppliedAction(t, 1, "mpc", np.zeros(7), ("a",), [0.0]) for t in times],
     )
+    spans = [Span(100.0 + 10 * i, 110.0 + 10 * i) for i in range(3)]
     results = [
-        LegResult(leg, Span(100.0 + 10 * i, 110.0 + 10 * i), "succeeded", 0.01, 2.0 if done else None)
-        for i, (leg, done) in enumerate(zip(legs(0), successes, strict=True))
+        LegResult(leg, span, span, "succeeded", 0.01, 2.0 if done else None)
+        for leg, span, done in zip(legs(0), spans, successes, strict=True)
     ]
     return recording, results
 
@@ -110,7 +111,7 @@ def test_film_and_picture_of_a_short_run(tmp_path):
         recording.stats.append(LoopStats(stamp, tick, 0.1, 3.0, 40.0, 0.001, 0.0, 2, 0, "tip", path))
         world.step(10)
     span = Span(100.0, 100.5)
-    result = LegResult(Leg(PUSH, 11), span, "succeeded", 0.01, 0.3)
+    result = LegResult(Leg(PUSH, 11), span, span, "succeeded", 0.01, 0.3)
     frames = write_video(tmp_path / "demo.mp4", SPEC, recording, [result])
     plot_loop(tmp_path / "loop.png", recording, span, [(PUSH, span)])
     with av.open(str(tmp_path / "demo.mp4")) as film:

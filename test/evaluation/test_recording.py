@@ -22,7 +22,7 @@ def applied(stamp, sequence=1):
 def steady(ticks=500):
     """A run without a flaw: both loops on every tick."""
     times = 100.0 + DT * np.arange(ticks)
-    return Recording([stats(i, t) for i, t in enumerate(times)], [applied(t) for t in times])
+    return Recording([stats(i, t) for i, t in enumerate(times)], [applied(t, i) for i, t in enumerate(times)])
 
 
 def figures(recording, seconds=10.0, instructions=()):
@@ -84,6 +84,15 @@ def test_waiting_for_the_first_thought_is_no_missed_action():
     assert figures(recording, instructions=[Span(100.5, 105.0)])["loop.missed_actions"] == 0
 
 
+def test_what_is_left_of_the_plan_before_does_not_begin_an_instruction():
+    """The last plan of one instruction ran on into the next; the wait for its first plan counted as missed."""
+    recording = steady()
+    for index in range(100, 130):
+        # Ten ticks of the old plan, then twenty of waiting, then the new instruction's first plan.
+        recording.applied[index] = applied(100.0 + DT * index, sequence=99 if index < 110 else -1)
+    assert figures(recording, instructions=[Span(101.99, 105.0)])["loop.missed_actions"] == 0
+
+
 def test_an_instruction_that_no_plan_ever_followed_has_no_missed_actions_but_no_ticks_behind_it_either():
     recording = steady()
     recording.applied = [applied(item.stamp, sequence=-1) for item in recording.applied]
@@ -94,7 +103,7 @@ def test_an_instruction_that_no_plan_ever_followed_has_no_missed_actions_but_no_
 
 def test_a_late_driver_tick_that_was_made_up_for_is_not_missed():
     recording = steady()
-    recording.applied[100] = applied(102.015)
+    recording.applied[100] = applied(102.015, 100)
     assert figures(recording, instructions=[Span(101.0, 105.0)])["loop.missed_actions"] == 0
 
 

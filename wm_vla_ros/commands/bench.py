@@ -37,7 +37,7 @@ def loop(
     from wm_vla_ros.bringup.session import keep_to_ourselves
     from wm_vla_ros.commands.progress import bar
     from wm_vla_ros.evaluation.demo_plot import plot_loop
-    from wm_vla_ros.evaluation.loop_bench import run_bench
+    from wm_vla_ros.evaluation.loop_bench import bench_figures, run_bench
     from wm_vla_ros.report import Report, conditions, emit
     from wm_vla_ros.robots.spec import load_robot
 
@@ -57,7 +57,7 @@ def loop(
         "died": bench.died,
         **before,
     }
-    emit(Report("bench loop", where, bench.figures), json)
+    emit(Report("bench loop", where, bench_figures(bench, spec.dt)), json)
     if bench.died:
         sys.exit(1)
 

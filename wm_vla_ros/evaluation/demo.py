@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.clock import Clock, MonotonicClock
-from wm_vla_ros.evaluation.recording import Moment, Recording, Span, held_rate, loop_figures
+from wm_vla_ros.evaluation.recording import Moment, Recording, Span, held_rate, loop_figures, wait_for_the_end
 from wm_vla_ros.report import Figure
 from wm_vla_ros.robots.kinematics import Kinematics
 from wm_vla_ros.robots.spec import RobotSpec
@@ -44,10 +44,14 @@ def legs(first_seed: int) -> tuple[Leg, ...]:
 
 @dataclass(slots=True)
 class LegResult:
-    """span: s on the monotonic clock. distance: m that were missing at the end. success_after: s, or None."""
+    """span: s on the monotonic clock; followed: the part of it with a goal, None without one.
+
+    distance: m that were missing at the end. success_after: s, or None.
+    """
 
     leg: Leg
     span: Span
+    followed: Span | None
     outcome: str
     distance: float
     success_after: float | None
@@ -136,8 +140,11 @@ def run_legs(
         done_at = truth.done_at
         in_time = done_at is not None and done_at - start <= task.time_limit
         after = done_at - start if done_at is not None and in_time else None
-        results.append(LegResult(leg, Span(start, end), outcome, truth.distance, after))
+        results.append(
+            LegResult(leg, Span(start, end), execution.followed(end), outcome, truth.distance, after)
+        )
         show(status)
+    wait_for_the_end(recording, results[-1].span.end, clock)
     return results
 
 
@@ -157,7 +164,8 @@ def demo_figures(
 ) -> tuple[tuple[Figure, ...], bool]:
     """The demo's figures, and whether it passed: 50 Hz held, and at least two of three instructions done."""
     span = Span(results[0].span.start, results[-1].span.end)
-    loop = loop_figures(recording, span, [result.span for result in results], dt)
+    followed = [result.followed for result in results if result.followed is not None]
+    loop = loop_figures(recording, span, followed, dt)
     successes = sum(result.success_after is not None for result in results)
     rate_held = held_rate(loop, LEAST_RATE)
     own = [

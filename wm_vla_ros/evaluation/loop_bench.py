@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ import numpy as np
 from wm_vla_ros.bringup.session import running
 from wm_vla_ros.bringup.stack import FAST, StackSpec
 from wm_vla_ros.clock import Clock, MonotonicClock
-from wm_vla_ros.evaluation.recording import LATE_SHARE, Recording, Span, loop_figures
+from wm_vla_ros.evaluation.recording import LATE_SHARE, Recording, Span, loop_figures, wait_for_the_end
 from wm_vla_ros.report import Figure
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.tasks import INSTRUCTIONS
@@ -33,20 +33,24 @@ BASELINE_SECONDS = 10.0
 # The scene is made anew after this many instructions, before the cubes are out of reach.
 _SCENE_LASTS = 6
 _SETTLE = 0.7
+_LOOK = 0.1
 _MEGABYTE = 1e6
 
 
 @dataclass(slots=True)
 class Bench:
-    """What a run gave. span: the measured time. memory: node -> highest resident set, MB."""
+    """What a run gave, filled as it goes.
+
+    span: the measured time. instructions: when each was followed. memory: node -> highest resident set, MB.
+    """
 
     recording: Recording
-    span: Span
-    instructions: list[Span]
-    outcomes: dict[str, int]
-    memory: dict[str, float]
-    died: list[str]
-    figures: tuple[Figure, ...]
+    span: Span = field(default_factory=lambda: Span(0.0, 0.0))
+    instructions: list[Span] = field(default_factory=list)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    died: list[str] = field(default_factory=list)
+    baseline: list[Figure] = field(default_factory=list)
 
 
 def run_bench(
@@ -63,65 +67,59 @@ def run_bench(
     with running(stack, log) as (runner, client):
         from wm_vla_ros.ros.recorder import Recorder
 
-        recorder = Recorder(client, spec, world=False)
-        busy: list[Figure] = []
-        beside = threading.Thread(target=lambda: busy.extend(_baseline("busy")))
-        instructions: list[Span] = []
-        outcomes: dict[str, int] = {}
-        memory: dict[str, float] = {}
-        died: list[str] = []
+        bench = Bench(Recorder(client, spec, world=False).recording, baseline=idle)
+        beside = threading.Thread(target=lambda: bench.baseline.extend(_baseline("busy")))
         beside.start()
-        span = _keep_busy(client, runner, seconds, clock, progress, instructions, outcomes, memory, died)
+        _keep_busy(bench, client, runner, seconds, clock, progress)
         beside.join()
-    recording = recorder.recording
-    loop = loop_figures(recording, span, instructions, spec.dt)
-    followed = sum(item.end - item.start for item in instructions) / (span.end - span.start)
-    figures = (
-        *loop,
-        Figure("loop.busy_ratio", followed, "", len(instructions)),
-        Figure("rss.fast_mb", memory.get(FAST, float("nan")), "MB"),
-        Figure("rss.stack_mb", sum(memory.values()), "MB", len(memory)),
-        *idle,
-        *busy,
+        wait_for_the_end(bench.recording, bench.span.end, clock)
+    return bench
+
+
+def bench_figures(bench: Bench, dt: float) -> tuple[Figure, ...]:
+    """The figures of a run. dt: control period, s. Raises ValueError as `loop_figures`."""
+    followed = sum(item.end - item.start for item in bench.instructions)
+    whole = bench.span.end - bench.span.start
+    return (
+        *loop_figures(bench.recording, bench.span, bench.instructions, dt),
+        Figure("loop.busy_ratio", followed / whole, "", len(bench.instructions)),
+        Figure("rss.fast_mb", bench.memory.get(FAST, float("nan")), "MB"),
+        Figure("rss.stack_mb", sum(bench.memory.values()), "MB", len(bench.memory)),
+        *bench.baseline,
     )
-    return Bench(recording, span, instructions, outcomes, memory, died, figures)
 
 
 def _keep_busy(
+    bench: Bench,
     client: StackClient,
     runner: StackRunner,
     seconds: float,
     clock: Clock,
     progress: Callable[[float], None],
-    instructions: list[Span],
-    outcomes: dict[str, int],
-    memory: dict[str, float],
-    died: list[str],
-) -> Span:
+) -> None:
     """Give instruction after instruction for `seconds`, and watch memory and deaths meanwhile."""
-    texts = cycle(INSTRUCTIONS)
     client.reset_scene(0)
     clock.sleep_until(clock.now() + _SETTLE)
     begin = clock.now()
-    while clock.now() - begin < seconds:
-        if instructions and len(instructions) % _SCENE_LASTS == 0:
-            client.reset_scene(len(instructions))
+    for count, instruction in enumerate(cycle(INSTRUCTIONS)):
+        if count and count % _SCENE_LASTS == 0:
+            client.reset_scene(count)
             clock.sleep_until(clock.now() + _SETTLE)
-        start = clock.now()
-        execution = client.execute(next(texts))
+        execution = client.execute(instruction)
         while not execution.done and clock.now() - begin < seconds:
-            clock.sleep_until(clock.now() + 0.05)
-            died += [ended.text for ended in runner.poll()]
-            _note_memory(runner, memory)
-            progress(clock.now() - begin)
-        end = clock.now()
-        instructions.append(Span(start, end))
+            clock.sleep_until(clock.now() + _LOOK)
+            bench.died += [ended.text for ended in runner.poll()]
+            _note_memory(runner, bench.memory)
+            progress(min(seconds, clock.now() - begin))
+        followed = execution.followed(until=clock.now())
+        if followed is not None:
+            bench.instructions.append(followed)
         if not execution.done:
             execution.cancel()
             break
         outcome = execution.result(0.0).outcome
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-    return Span(begin, clock.now())
+        bench.outcomes[outcome] = bench.outcomes.get(outcome, 0) + 1
+    bench.span = Span(begin, clock.now())
 
 
 def _note_memory(runner: StackRunner, memory: dict[str, float]) -> None:

@@ -5,7 +5,7 @@ How the figures are defined:
 - loop.late_ratio: ticks that began more than a fifth of a period after their deadline, or were left out
   altogether, over all ticks that were due.
 - loop.missed_actions: ticks of the driver, while an instruction was being followed, in which no action of a
-  plan was in force. An instruction is followed from the first of its actions to its end.
+  plan was in force. An instruction is followed from the first action towards its first goal to its end.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from wm_vla_ros.clock import Clock
 from wm_vla_ros.report import Figure
 from wm_vla_ros.types import AppliedAction, Fault, LoopStats
 
 LATE_SHARE = 0.2
+# Ticks within which a plan that is still in force has been seen.
+_REMAINDER = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An instruction from `start` to `end`."""
+    """A stretch of time from `start` to `end`; of an instruction: from its first goal to its end."""
 
     start: float
     end: float
@@ -107,11 +110,28 @@ def held_rate(figures: Sequence[Figure], least: float) -> bool:
 
 
 def _followed(applied: Sequence[AppliedAction], instruction: Span) -> Span | None:
-    """From the first action of a plan on, or None when there was none."""
-    for item in between(applied, instruction.start, instruction.end):
-        if item.sequence >= 0:
+    """From the first action of a plan that was made since its start, or None when there was none."""
+    inside = between(applied, instruction.start, instruction.end)
+    before = [item.sequence for item in between(applied, applied[0].stamp, instruction.start)]
+    # What is left of a plan of the instruction before is executed after its end.
+    newest = max(before[-_REMAINDER:], default=-1)
+    for item in inside:
+        if item.sequence > newest:
             return Span(item.stamp, instruction.end)
     return None
+
+
+def wait_for_the_end(recording: Recording, end: float, clock: Clock, patience: float = 5.0) -> None:
+    """Return when the recording reaches to `end`: a busy recorder may be seconds behind. patience: s."""
+    deadline = clock.now() + patience
+    while clock.now() < deadline:
+        if (
+            recording.stats
+            and recording.applied
+            and min(recording.stats[-1].stamp, recording.applied[-1].stamp) >= end
+        ):
+            return
+        clock.sleep_until(clock.now() + 0.02)
 
 
 def _missed_actions(applied: Sequence[AppliedAction], span: Span, dt: float) -> int:

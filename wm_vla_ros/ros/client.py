@@ -27,6 +27,8 @@ from std_srvs.srv import Trigger
 
 from wm_vla_msgs.action import ExecuteInstruction
 from wm_vla_ros.clock import MonotonicClock
+from wm_vla_ros.evaluation.recording import Span
+from wm_vla_ros.ros.time import TimeDoor
 
 OUTCOMES = {
     value: name.lower()
@@ -134,8 +136,12 @@ class StackClient:
         goal = ExecuteInstruction.Goal(instruction=instruction, time_limit=time_limit)
         execution = Execution(instruction, self._in_executor)
 
+        def heard(message: Any) -> None:
+            execution.on_feedback(message.feedback)
+            on_feedback(message.feedback)
+
         def send() -> None:
-            sent = self._action.send_goal_async(goal, feedback_callback=lambda m: on_feedback(m.feedback))
+            sent = self._action.send_goal_async(goal, feedback_callback=heard)
             sent.add_done_callback(execution.on_answer)
 
         self._in_executor(send)
@@ -186,6 +192,8 @@ class Execution:
         self._handle: Any = None
         self._cancel_asked = False
         self._outcome: Future[Outcome] = Future()
+        self._accepted_at = float("nan")
+        self._first_goal_after: float | None = None
 
     @property
     def done(self) -> bool:
@@ -196,6 +204,17 @@ class Execution:
         """How it ended. Raises TimeoutError after `timeout` s."""
         return self._outcome.result(timeout)
 
+    def followed(self, until: float) -> Span | None:
+        """When the stack had a goal of this instruction, by its own clock; None when it never had.
+
+        until: s, where it is still under way. A busy client hears of both ends late, so what it hears
+        when does not count.
+        """
+        if self._first_goal_after is None:
+            return None
+        end = self._accepted_at + self.result(0.0).elapsed if self.done else until
+        return Span(self._accepted_at + self._first_goal_after, end)
+
     def cancel(self) -> None:
         """Ask for an end; `result` tells when it came."""
         self._in_executor(self._cancel)
@@ -205,6 +224,11 @@ class Execution:
         if self._handle is not None:
             self._handle.cancel_goal_async()
 
+    def on_feedback(self, feedback: ExecuteInstruction.Feedback) -> None:
+        """The stack has a goal. Called in the client's thread."""
+        if self._first_goal_after is None:
+            self._first_goal_after = feedback.elapsed
+
     def on_answer(self, future: Any) -> None:
         """The server took the instruction or rejected it. Called in the client's thread."""
         handle = future.result()
@@ -213,6 +237,7 @@ class Execution:
             self._outcome.set_result(Outcome("rejected", text, 0.0))
             return
         self._handle = handle
+        self._accepted_at = TimeDoor().to_seconds(handle.stamp)
         handle.get_result_async().add_done_callback(self._on_result)
         if self._cancel_asked:
             handle.cancel_goal_async()
