@@ -93,6 +93,14 @@ def test_machine_path_pattern(line: str, forbidden: bool) -> None:
     assert bool(MACHINE_PATHS.search(line)) is forbidden
 
 
+def test_only_configuration_names_a_robot() -> None:
+    """A second robot is added by files alone: code that knows one by name would not notice it."""
+    names = [path.stem for path in (ROOT / "config/robots").glob("*.yaml")]
+    sources = [path for folder in ("wm_vla_ros", "launch", "tools") for path in (ROOT / folder).rglob("*.py")]
+    assert names
+    assert [str(p) for p in sources for name in names if re.search(rf"\b{name}\b", p.read_text())] == []
+
+
 def test_no_large_files_outside_models(files: list[Path]) -> None:
     large = [str(p.relative_to(ROOT)) for p in files if p.stat().st_size > 2**20 and "models" not in p.parts]
     assert large == []

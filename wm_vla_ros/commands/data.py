@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wm_vla_ros.commands import JsonFlag
+from wm_vla_ros.config import defaults
 from wm_vla_ros.report import Figure, Report, conditions, emit, proportion
 
 app = typer.Typer(help="Record episodes as a LeRobotDataset, and describe one.", no_args_is_help=True)
@@ -15,8 +16,10 @@ app = typer.Typer(help="Record episodes as a LeRobotDataset, and describe one.",
 
 @app.command()
 def collect(
-    out: Annotated[Path, typer.Option(help="Folder of the new data set; must not exist yet.")],
     episodes: Annotated[int, typer.Option(help="Episodes to record.", min=1)],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder, not there yet; default data/TASK_POLICY_SEED.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="reach or push; not needed with --policy play.")] = None,
     policy: Annotated[str, typer.Option(help="Who acts: expert, play or dagger.")] = "expert",
     checkpoint: Annotated[
@@ -25,7 +28,7 @@ def collect(
     noise: Annotated[bool, typer.Option(help="Disturb the expert, and record how it recovers.")] = True,
     seed: Annotated[int, typer.Option(help="Number of the series; each has its own scenes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
-    robot: Annotated[str, typer.Option(help="Robot name.")] = "so101",
+    robot: Annotated[str, typer.Option(help="Robot name.")] = defaults().robot,
     cameras: Annotated[str, typer.Option(help="Cameras to record, separated by commas.")] = "front,wrist",
     size: Annotated[int, typer.Option(help="Width and height of images, pixels.", min=32, max=1024)] = 96,
     json: JsonFlag = False,
@@ -37,6 +40,7 @@ def collect(
     from wm_vla_ros.data.collect import CollectOptions
     from wm_vla_ros.data.collect import collect as record
 
+    out = out or Path("data") / "_".join(word for word in (task, policy, str(seed)) if word)
     options = CollectOptions(
         episodes=episodes,
         policy=policy,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wm_vla_ros.commands import JsonFlag
+from wm_vla_ros.config import defaults
 from wm_vla_ros.report import emit
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 def command(
     cases: Annotated[str, typer.Option(help='Numbers and ranges, "1-15,36". Default: every case.')] = "",
     runs: Annotated[int, typer.Option(min=1, help="Seeded runs of each case.")] = 100,
-    robot: Annotated[str, typer.Option(help="Whose kinematics the motion cases run on, too.")] = "so101",
+    robot: Annotated[
+        str, typer.Option(help="Whose kinematics the motion cases run on, too.")
+    ] = defaults().robot,
     graph_runs: Annotated[
         int, typer.Option(min=0, help="Runs of each process kill on the running stack; 0 for none.")
     ] = 20,

@@ -12,12 +12,13 @@ import os
 import queue
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wm_vla_ros.config import defaults
 from wm_vla_ros.data.behaviours import Interruption, NoInterruption, NoiseBursts, PolicyTurns
 from wm_vla_ros.data.episode import (
     ACTION,
@@ -64,7 +65,7 @@ class CollectOptions:
     seed: int = 0
     noise: bool = True
     checkpoint: str | None = None
-    robot: str = "so101"
+    robot: str = field(default_factory=lambda: defaults().robot)
     cameras: tuple[str, ...] = CAMERAS
     width: int = 96
     height: int = 96
