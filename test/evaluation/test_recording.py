@@ -85,7 +85,7 @@ def test_waiting_for_the_first_thought_is_no_missed_action():
 
 
 def test_what_is_left_of_the_plan_before_does_not_begin_an_instruction():
-    """The last plan of one instruction ran on into the next; the wait for its first plan counted as missed."""
+    """The last plan of one instruction ran on into the next; waiting for the first one was "missed"."""
     recording = steady()
     for index in range(100, 130):
         # Ten ticks of the old plan, then twenty of waiting, then the new instruction's first plan.

@@ -1,7 +1,8 @@
 """`wm-vla bench loop`: does the fast loop keep its 50 Hz while the slow one is busy?
 
 The real stack, as processes, with an instruction always under way. The machine's own jitter is measured in
-the same run: before the stack starts, and beside it.
+the same run, before the stack starts and beside it: a bare rclpy timer, and a thread that only sleeps, under
+SCHED_FIFO where that is permitted (`ros.timer_baseline`).
 """
 
 from __future__ import annotations
