@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wm_vla_ros.robots.action_map import ActionMap, Unreachable
+from wm_vla_ros.robots.action_map import ActionMap, Unreachable, rotation_vector
 
 # What demonstrations move by, metres per tick.
 DEMONSTRATED = 0.0035
@@ -56,6 +56,60 @@ def test_turns_that_the_arm_can_make_come_back(
     assert np.linalg.norm(done[:3]) * spec.translation_scale < 2e-4
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_turns_add_up_and_stay(kinematics, action_map, starts, axis: int, sign: float) -> None:
+    """Each tick's turn was once taken back by the next: the orientation in command was never moved on."""
+    action_map.reset(starts[8])
+    rotation, position = kinematics.tip_pose(starts[8])
+    turn = sign * rotation[:, axis] * 0.1
+    for _ in range(8):
+        done = action_map.commit(action_map.step(move((0.0, 0.0, 0.0), turn), action_map.commanded))
+        np.testing.assert_allclose(done[3:6], turn, atol=5e-3)
+    for _ in range(5):
+        drive(action_map, np.zeros(7))
+    turned, moved = kinematics.tip_pose(action_map.commanded)
+    expected = np.zeros(3)
+    expected[axis] = sign * 8 * 0.1 * action_map.spec.rotation_scale
+    np.testing.assert_allclose(rotation_vector(rotation.T @ turned), expected, atol=5e-3)
+    np.testing.assert_allclose(moved, position, atol=1e-3)
+
+
+def test_a_turn_against_a_limit_does_not_wind_up(spec, kinematics, action_map, starts) -> None:
+    """10 rad asked for beyond the last joint's end: the way back begins within the leash of 0.35 rad."""
+    action_map.reset(starts[8])
+    rotation, _ = kinematics.tip_pose(starts[8])
+    for _ in range(260):
+        drive(action_map, move((0.0, 0.0, 0.0), rotation[:, 0] * 0.25))
+    stopped = action_map.commanded[4]
+    assert stopped == pytest.approx(spec.upper[4] - spec.limit_margin, abs=1e-3)
+    for _ in range(12):
+        drive(action_map, move((0.0, 0.0, 0.0), -rotation[:, 0] * 0.25))
+    assert action_map.commanded[4] < stopped - 0.05
+
+
+def test_of_a_turn_that_the_gate_cut_only_the_part_counts(kinematics, action_map, starts) -> None:
+    action_map.reset(starts[8])
+    rotation, _ = kinematics.tip_pose(starts[8])
+    proposed = action_map.step(move((0.0, 0.0, 0.0), rotation[:, 0] * 0.2), starts[8])
+    half = starts[8] + 0.5 * (proposed - starts[8])
+    assert (rotation.T @ action_map.commit(half)[3:6])[0] == pytest.approx(0.1, abs=2e-3)
+    after = action_map.step(np.zeros(7), half)
+    np.testing.assert_allclose(after, half, atol=1e-4)
+
+
+def test_a_turn_that_the_arm_gives_up_is_not_kept_for_later(kinematics, action_map, starts) -> None:
+    """2 rad of sideways tilt asked for in vain would mix roll into the next change of pitch."""
+    action_map.reset(starts[8])
+    rotation, _ = kinematics.tip_pose(starts[8])
+    for _ in range(20):
+        drive(action_map, move((0.0, 0.0, 0.0), rotation[:, 2] * 0.5))
+    np.testing.assert_allclose(action_map.commanded, starts[8], atol=1e-5)
+    asked = move((0.0, 0.0, 0.0), rotation[:, 1] * 0.1)
+    done = action_map.commit(action_map.step(asked, action_map.commanded))
+    np.testing.assert_allclose(rotation.T @ done[3:6], [0.0, 0.1, 0.0], atol=2e-3)
+
+
 @settings(max_examples=40)
 @given(
     start=START,
@@ -71,6 +125,7 @@ def test_limits_hold_for_any_stream_of_actions(spec, action_map, starts, start: 
             assert np.all(target >= spec.lower + spec.limit_margin - 1e-9)
             assert np.all(target <= spec.upper - spec.limit_margin + 1e-9)
             assert np.all(np.abs(target - before) <= spec.velocity_limit * spec.dt + 1e-9)
+            assert abs(target[-1] - before[-1]) <= spec.gripper_speed * spec.dt + 1e-9
             assert lowest_point(action_map) >= spec.table_height + spec.table_clearance - 6e-4
             before = target
 

@@ -23,6 +23,9 @@ _ITERATIONS = 2
 _DAMPING = 1e-6
 # How much of the table clearance a step may use up for its curvature, metres, before it is shortened.
 _CLEARANCE_SLACK = 0.0005
+# The commanded orientation never leads the arm's by more, rad: what a limit keeps from being done is owed up
+# to here, so that the tool comes back to its pitch, and forgotten beyond, so that nothing winds up.
+_ROTATION_LEASH = 0.35
 
 
 class Unreachable(ValueError):
@@ -109,6 +112,7 @@ class ActionMap:
         """Command the measured pose `measured` (n,) rad: no motion follows from the past."""
         self._rotation, self._position = self._kinematics.tip_pose(measured)
         self._q = np.array(measured, dtype=np.float64)
+        self._proposed: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def step(self, action: NDArray[np.float32], measured: NDArray[np.float64]) -> NDArray[np.float64]:
         """Joint target (n,) rad for `action` (7,), changing nothing.
@@ -127,7 +131,9 @@ class ActionMap:
             position = anchor + lead * (self.spec.leash / distance)
         lowest = self._position[2] - (self._clearance(self._q) - self.spec.table_clearance)
         position[2] = max(position[2], lowest)
-        return self._clear_part(self._solve(rotation, position, self._gripper_target(float(wanted[6]))))
+        target = self._clear_part(self._solve(rotation, position, self._gripper_target(float(wanted[6]))))
+        self._proposed = target, wanted[3:6] * self.spec.rotation_scale
+        return target
 
     def commit(self, applied: NDArray[np.float64]) -> NDArray[np.float32]:
         """Take `applied` (n,) rad as the new command; returns the equivalent action (7,) of that motion."""
@@ -138,18 +144,33 @@ class ActionMap:
         action[:3] = (position - before_position) / spec.translation_scale
         action[3:6] = rotation_vector(rotation @ before_rotation.T) / spec.rotation_scale
         action[6] = (applied[-1] - spec.gripper_closed) / (spec.gripper_open - spec.gripper_closed)
+        turn = rotation_matrix(self._applied_turn(applied))
+        self._rotation, self._position = self._reachable_part(rotation, turn @ self._rotation), position
         self._q = np.array(applied, dtype=np.float64)
-        self._rotation, self._position = self._reachable_part(rotation), position
+        self._proposed = None
         return action
+
+    def _applied_turn(self, applied: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The proposed rotation vector (3,) in rad, or as much of it as the gate let through."""
+        if self._proposed is None:
+            return np.zeros(3)
+        target, turn = self._proposed
+        motion = target - self._q
+        size = float(motion @ motion)
+        share = float(np.clip((applied - self._q) @ motion / size, 0.0, 1.0)) if size > 1e-18 else 1.0
+        return turn * share
 
     def _target_pose(self, action: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         turn = rotation_matrix(action[3:6] * self.spec.rotation_scale)
         return turn @ self._rotation, self._position + action[:3] * self.spec.translation_scale
 
-    def _reachable_part(self, rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The commanded orientation, without its error about the axes that the arm gives up."""
-        error = rotation_vector(rotation.T @ self._rotation)
-        return rotation @ rotation_matrix(np.where(self.spec.orientation_weights > 0, error, 0.0))
+    def _reachable_part(
+        self, rotation: NDArray[np.float64], commanded: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """`commanded` without what leads `rotation` about the axes that the arm gives up, and on a leash."""
+        lead = np.where(self.spec.orientation_weights > 0, rotation_vector(rotation.T @ commanded), 0.0)
+        angle = float(np.linalg.norm(lead))
+        return rotation @ rotation_matrix(lead * min(1.0, _ROTATION_LEASH / max(angle, _ROTATION_LEASH)))
 
     def _gripper_target(self, opening: float) -> float:
         spec = self.spec
