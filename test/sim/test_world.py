@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -177,3 +180,29 @@ def test_divergence_is_counted_not_hidden(world, monkeypatch, tmp_path) -> None:
     assert world.warnings() > 0
     world.reset(1)
     assert world.warnings() == 0
+
+
+LEAVE_WITHOUT_CLOSING = """
+import weakref
+class Early: pass
+early = Early()
+weakref.finalize(early, int)  # as torch does: its exit hook is then older than MuJoCo's
+from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.sim.world import SimWorld
+print(SimWorld(load_robot("so101")).render("front").shape)
+world = SimWorld(load_robot("so101"))
+world.render("front")
+"""
+
+
+def test_a_program_may_end_without_closing_its_worlds() -> None:
+    """The GL library used to be gone before the renderer was, with three tracebacks as a goodbye."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE_WITHOUT_CLOSING],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "(96, 96, 3)\n")
+    assert "Traceback" not in done.stderr

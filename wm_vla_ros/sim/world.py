@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import weakref
 
 import numpy as np
@@ -153,8 +154,10 @@ class SimWorld:
             raise ValueError(f"unknown camera {camera!r}; valid: {', '.join(self._camera)}")
         if self._renderer is None:
             self._renderer = self._mujoco.Renderer(self.model, *self._size)
-            # Before the interpreter takes the GL library apart, not after.
+            # MuJoCo takes the GL library apart at exit: this comes before, because it is registered after.
             self._close_renderer = weakref.finalize(self, self._renderer.close)
+            self._close_renderer.atexit = False
+            atexit.register(self._close_renderer)
             flags = self._renderer.scene.flags
             # Half the cost of a frame on a CPU, and nothing that the models need.
             for flag in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX", "mjRND_HAZE", "mjRND_FOG"):
