@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -16,13 +17,15 @@ from wm_vla_ros import paths
 from wm_vla_ros.bringup.runner import StackRunner
 from wm_vla_ros.bringup.stack import CAMERAS, DRIVER, FAST, SLOW, StackSpec, stack_kind
 from wm_vla_ros.config import defaults
+from wm_vla_ros.evaluation.demo import Truth
 from wm_vla_ros.evaluation.recording import Recording
 from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.sim.tasks import from_instruction
 
 pytestmark = [pytest.mark.graph, pytest.mark.slow]
 EVERYONE = (DRIVER, CAMERAS, FAST, SLOW)
 SPEC = load_robot(defaults().robot)
-REACH = "touch the red cube"
+REACH, PUSH = "touch the red cube", "push the blue cube to the green pad"
 
 
 def wait_until(condition, timeout: float, what: str) -> None:
@@ -92,6 +95,42 @@ def test_killing_the_runner_itself_leaves_no_orphan(up):
     stack.process.kill()
     _, alive = psutil.wait_procs(nodes.values(), timeout=20.0)
     assert not alive
+
+
+def test_instructions_are_followed_refused_by_name_and_canceled(up, watch):
+    """One stack, three instructions; and no torch in the fast loop's process while they run."""
+    client, recording = watch
+    stack = up()
+    client.wait_until_active(EVERYONE, 150.0)
+    libraries = Path(f"/proc/{stack.nodes()[FAST].pid}/maps").read_text()
+    assert "libonnxruntime" in libraries
+    assert "libtorch" not in libraries
+
+    refused = client.execute("dance")
+    assert refused.result(20.0).outcome == "rejected"
+    wait_until(
+        lambda: any(REACH in fault.text for fault in recording.faults), 5.0, "the valid ones are named"
+    )
+
+    truth = Truth(SPEC)
+    client.reset_scene(2001, REACH)
+    truth.watch(from_instruction(REACH), 2001, since=0.0)
+    heard: list = []
+    outcome = client.execute(REACH, time_limit=20.0, on_feedback=heard.append).result(60.0)
+    assert outcome.outcome == "succeeded"
+    truth.on_moment(recording.moments[-1])
+    assert truth.distance < 0.03
+    assert 0.0 <= heard[-1].predicted_success <= 1.0
+    assert heard[-1].distance < 0.03
+
+    set_in_motion(client, recording)
+    canceled = client.execute(PUSH)
+    wait_until(lambda: moving(recording), 10.0, "the arm moves")
+    canceled.cancel()
+    assert canceled.result(20.0).outcome == "canceled"
+    end = recording.applied[-1].stamp
+    wait_until(lambda: hold_after(recording, end - 0.5) is not None, 5.0, "the driver holds")
+    assert stack.end() == 0
 
 
 @pytest.mark.parametrize("victim, longest", [(FAST, 3.0), (SLOW, 8.0)])

@@ -6,6 +6,7 @@ the recorded joints and object poses; the path is the one that the planner publi
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -92,8 +93,8 @@ def _at_rate(moments: Sequence[Moment]) -> Iterator[Moment]:
 
 
 def _newest(stats: Sequence[LoopStats], at: float) -> LoopStats | None:
-    before = [item for item in stats if item.stamp <= at]
-    return before[-1] if before else None
+    index = bisect_right(stats, at, key=lambda item: item.stamp)
+    return stats[index - 1] if index else None
 
 
 def _draw(world: SimWorld, moment: Moment, stats: LoopStats | None, result: LegResult) -> NDArray[np.uint8]:
@@ -113,7 +114,7 @@ def _draw(world: SimWorld, moment: Moment, stats: LoopStats | None, result: LegR
     elapsed = moment.stamp - result.span.start
     done = result.success_after is not None and elapsed >= result.success_after
     lines = [f"{result.leg.instruction}   {elapsed:4.1f} s" + ("   done" if done else "")]
-    if stats is not None:
+    if stats is not None and stats.iterations > 0:
         lines.append(f"plan {stats.plan_ms:.1f} ms   newest image {stats.observation_age_ms:.0f} ms old")
     for row, text in enumerate(lines):
         for colour, thickness in ((_SHADOW, 4), (_TEXT, 1)):
