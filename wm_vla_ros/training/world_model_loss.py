@@ -25,7 +25,9 @@ class LossConfig:
     """Metres at which an error counts as one unit, and the weights of the terms.
 
     moving: a cube that moves more than `moved` metres in the window weighs this many times more; contact is
-    rare in the data and is what a planner that pushes depends on.
+    rare in the data and is what a planner that pushes depends on. consistency: per squared unit of a latent
+    whose entries have unit variance; at a tenth of this weight the encoder's own noise is what the latent
+    error is made of.
     """
 
     tip_scale: float = 0.002
@@ -33,7 +35,7 @@ class LossConfig:
     tip_motion_scale: float = 0.002
     moved: float = 0.003
     moving: float = 5.0
-    consistency: float = 2.0
+    consistency: float = 20.0
     encoded: float = 1.0
     predicted: float = 1.0
     tip_motion: float = 0.5

@@ -57,8 +57,8 @@ class TrainConfig:
     propose none. target_rate: of the target encoder, per step.
     """
 
-    encoder: Stage = Stage(0.5, 64, 2e-3)
-    joint: Stage = Stage(0.3, 64, 1e-3, 30)
+    encoder: Stage = Stage(0.42, 64, 2e-3)
+    joint: Stage = Stage(0.38, 64, 1e-3, 30)
     dynamics: Stage = Stage(0.2, 256, 1e-3, 40)
     targets: int = 2
     contact: float = 0.5
