@@ -48,8 +48,14 @@ class Settings(NodeSettings):
     any_instruction: bool = setting(False, "take words that no task defines; progress is then unknown")
     default_time_limit: float = setting(15.0, "for instructions without a task, s", low=1.0, high=600.0)
     vla_latency: float = setting(0.0, "extra latency of every thought, s", low=0.0, high=10.0, live=True)
-    grounding_std: float = setting(0.004, "error of grounded distances, one sigma, m", low=0.0005, high=0.1)
+    tip_std: float = setting(
+        0.004, "error of a grounded tip-to-object distance, one sigma, m", low=5e-4, high=0.1
+    )
+    object_std: float = setting(
+        0.008, "the same between objects, which the arm may hide, m", low=5e-4, high=0.1
+    )
     done_probability: float = setting(0.8, "success is believed from here on", low=0.5, high=0.999)
+    done_thoughts: int = setting(2, "thoughts in a row that have to believe it", low=1, high=20)
     niceness: int = setting(5, "of the process once it is active: the fast loop goes first", low=0, high=19)
 
 
@@ -122,21 +128,22 @@ class VlaNode(ManagedNode[Settings]):
     def _follow(self, run: InstructionRun) -> None:
         progress = self._progress(run.instruction)
         self._newest = None  # what was seen before the instruction came is not what it is about
-        while True:
+        believed_done = 0
+        while believed_done < self.settings.done_thoughts:
             seen = self._next_observation(run)
             chunk, goal = self._slow.think(seen, run.instruction)
             self._wait_out_latency(run)
             self._chunks.publish(convert.chunk_to_msg(chunk, self.door))
             self._goals.publish(convert.goal_to_msg(goal, self.door))
-            if self._feed_back(run, progress, goal):
-                return
+            believed_done = believed_done + 1 if self._feed_back(run, progress, goal) else 0
 
     def _progress(self, instruction: str) -> TaskProgress | None:
         try:
             task = from_instruction(instruction)
         except ValueError:
             return None
-        return TaskProgress(task, self._model.grounding_names, self.settings.grounding_std)
+        std = self.settings.tip_std if task.pad is None else self.settings.object_std
+        return TaskProgress(task, self._model.grounding_names, std)
 
     def _next_observation(self, run: InstructionRun) -> Observation:
         run.check()
