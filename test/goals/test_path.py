@@ -41,25 +41,36 @@ def test_where_the_policy_meant_to_be(line, time: float, progress: float) -> Non
     assert line.progress_at(time) == pytest.approx(progress)
 
 
-@given(at=st.integers(0, STEPS - 1), off=st.floats(-3.0, 3.0), side=st.floats(-0.02, 0.02))
-def test_the_nearest_point_is_found_beside_the_path_too(line, at: int, off: float, side: float) -> None:
+@given(at=st.integers(0, STEPS - 1), behind=st.integers(0, 4), side=st.floats(-0.02, 0.02))
+def test_progress_walks_on_to_the_nearest_point_beside_the_path_too(line, at: int, behind: int, side) -> None:
     tip = LINE[at] + [side, 0.0, 0.0]
-    assert line.nearest(tip.astype(np.float32), at + off) == at
+    start = max(0, at - behind)
+    assert line.advance(tip.astype(np.float32), float(start)) == at
 
 
-def test_the_search_looks_ahead_but_not_everywhere(make_goal, linear_model) -> None:
-    """A path that comes back to where it began must be gone along, not skipped to its end."""
+def test_progress_never_runs_backwards(line) -> None:
+    assert line.advance(LINE[3].astype(np.float32), 10.0) == 10.0
+
+
+def test_a_path_that_folds_is_gone_along_and_not_cut_short(make_goal, linear_model) -> None:
+    """Up, and down again beside it: the way down is as near as the way up, and must not be jumped to."""
     there_and_back = np.concatenate([LINE, LINE[::-1]])
     path = GroundedPath(make_goal(there_and_back), linear_model, free_pace=1.0)
-    assert path.nearest(LINE[0].astype(np.float32), 0.0) == 0.0
-    assert path.nearest(LINE[0].astype(np.float32), 81.0) == 81.0
-    assert path.nearest(LINE[20].astype(np.float32), 0.0) <= 8.0
+    progress = 0.0
+    for i in range(len(LINE)):
+        progress = path.advance(LINE[i].astype(np.float32), progress)
+        assert progress == i
+    assert path.advance(LINE[20].astype(np.float32), 61.0) == 61.0
 
 
-def test_where_the_path_stands_still_the_policy_s_own_time_decides(make_goal, linear_model) -> None:
-    path = GroundedPath(make_goal(np.tile(LINE[0], (30, 1))), linear_model, free_pace=1.0)
-    for around in (3.0, 10.0, 25.0):
-        assert path.nearest(LINE[0].astype(np.float32), around) == around
+def test_an_arm_that_stood_still_while_the_policy_thought_begins_at_the_beginning(line) -> None:
+    """Entering where the policy meant to be by now would skip the motion in between."""
+    for late in (10.0, 10.1, 10.4):
+        assert line.entry(LINE[0].astype(np.float32), late) == pytest.approx(0.0, abs=1.0)
+
+
+def test_an_arm_that_went_ahead_enters_where_it_is(line) -> None:
+    assert line.entry(LINE[12].astype(np.float32), 10.2) == pytest.approx(12.0, abs=1.0)
 
 
 def test_free_space_is_travelled_at_the_free_pace_and_contact_at_the_policy_s(line, push) -> None:
@@ -110,4 +121,5 @@ def test_a_single_point_is_a_path_to_stand_on(make_goal, linear_model) -> None:
     np.testing.assert_array_equal(path.schedule(0.0, 3), 0.0)
     grounded, _ = path.points(path.schedule(0.0, 3))
     np.testing.assert_allclose(grounded[:, :3], np.tile(LINE[0], (3, 1)), atol=1e-6)
-    assert path.nearest(LINE[5].astype(np.float32), 0.0) == 0.0
+    assert path.entry(LINE[5].astype(np.float32), 50.0) == 0.0
+    assert path.advance(LINE[5].astype(np.float32), 0.0) == 0.0

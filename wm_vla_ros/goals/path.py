@@ -12,8 +12,12 @@ from wm_vla_ros.world_models.protocol import WorldModel
 _MOVING = 0.0005
 # Ticks before and after imagined contact that are travelled at the policy's own pace as well.
 _CAUTION = 8
-# How far along the path, in ticks, the search for the nearest point looks back and ahead.
-_BACK, _AHEAD = 4.0, 8.0
+# How many ticks along the path one look may advance.
+_AHEAD = 4
+# The most by which an arm in free space may be ahead of the policy's own time, as a factor.
+_HASTE = 1.7
+# Points whose distances differ by less than this count as equally near, metres.
+_ABOUT = 0.002
 
 
 class GroundedPath:
@@ -40,18 +44,28 @@ class GroundedPath:
         """Where the policy meant to be at `time` (seconds), in path ticks, clipped to the path."""
         return float(np.clip((time - self.goal.stamp) / self.goal.dt, 0.0, self.steps - 1.0))
 
-    def nearest(self, tip: NDArray[np.float32], around: float) -> float:
-        """Path tick nearest to `tip` (3,) metres, not far from `around`.
+    def entry(self, tip: NDArray[np.float32], now: float) -> float:
+        """Path tick at which an arm with its tip at `tip` (3,) metres enters the path at time `now`.
 
-        A window, and not the whole path: a path that crosses itself must not be cut short.
+        The first point that is about as near as any up to where the arm can have come by now. The first,
+        and not the nearest: a path that leads up and down again is near itself, and its beginning is the
+        part that must not be skipped.
         """
-        low = int(max(0, np.floor(around - _BACK)))
-        high = int(min(self.steps - 1, np.ceil(around + _AHEAD)))
-        points = self.grounded[low : high + 1, self.tip]
+        last = int(min(self.steps - 1, np.ceil(_HASTE * self.progress_at(now)) + _AHEAD))
+        distance = np.linalg.norm(self.grounded[: last + 1, self.tip] - tip, axis=1)
+        return float(np.argmax(distance <= distance.min() + _ABOUT))
+
+    def advance(self, tip: NDArray[np.float32], start: float) -> float:
+        """Path tick reached from `start` by an arm with its tip at `tip` (3,) metres, never before `start`.
+
+        Walks on while the path comes nearer to the tip, so that it stops where the path folds.
+        """
+        at = int(start)
+        points = self.grounded[at : at + _AHEAD + 1, self.tip]
         distance = np.linalg.norm(points - tip, axis=1)
-        # Standing still makes many points equally near: prefer the one where the policy meant to be.
-        distance += 2e-4 * np.abs(np.arange(low, high + 1) - around)
-        return float(low + int(np.argmin(distance)))
+        farther = np.flatnonzero(np.diff(distance) >= 0.0)
+        steps = int(farther[0]) if len(farther) else len(distance) - 1
+        return max(start, float(at + steps))
 
     def schedule(self, start: float, ticks: int) -> NDArray[np.float64]:
         """Path ticks (ticks,) to be at after each of the next control ticks, from `start`."""

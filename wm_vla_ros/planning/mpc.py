@@ -60,8 +60,8 @@ class MpcConfig:
     max_observation_age: float = 0.4
     deadline: float = 0.012
     weight_tip: float = 1.0
-    weight_objects: float = 0.15
-    weight_latent: float = 0.2
+    weight_objects: float = 0.02
+    weight_latent: float = 0.05
     weight_smoothness: float = 0.02
     weight_workspace: float = 1.0
     lowest_tip: float = 0.009
@@ -105,7 +105,7 @@ class MpcCore:
         # Written by on_* under the lock, read by tick under the lock.
         self._lock = threading.Lock()
         self._path: GroundedPath | None = None
-        self._progress = 0.0
+        self._progress: float | None = None
         self._chunks: dict[int, ActionChunk] = {}
         self._last_plan: Plan | None = None
         self._sequence = 0
@@ -156,9 +156,8 @@ class MpcCore:
         """Take over a goal. Raises GoalRefused, and keeps the earlier goal, when it is not valid."""
         with self._lock:
             self._goals.offer(goal, now)
-            path = GroundedPath(goal, self._model, self.config.free_pace)
-            self._progress = path.progress_at(now)
-            self._path = path
+            self._path = GroundedPath(goal, self._model, self.config.free_pace)
+            self._progress = None
 
     def clear_goal(self) -> None:
         """Forget goal, path and chunks: the instruction has ended, the driver is to hold."""
@@ -216,7 +215,8 @@ class MpcCore:
             return None, nothing, 0, ""
         tip = self._model.ground(latent[None])[0, self._tip]
         horizon = self.config.sampler.horizon
-        self._progress = max(self._progress, path.nearest(tip, self._progress))
+        entered = path.entry(tip, start) if self._progress is None else self._progress
+        self._progress = path.advance(tip, entered)
         schedule = path.schedule(self._progress, horizon)
         target_grounded, target_latents = path.points(schedule)
         bias = np.zeros(7, np.float32)
