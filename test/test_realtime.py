@@ -96,7 +96,7 @@ def test_a_refused_real_time_request_is_one_warning_with_the_cure(monkeypatch):
     said = []
     assert not request_fifo(10, 20, said.append)
     assert len(said) == 1
-    assert "setcap" in said[0]
+    assert "limits.d" in said[0]
 
 
 def test_niceness_reaches_every_thread(monkeypatch):

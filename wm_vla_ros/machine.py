@@ -21,6 +21,8 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
+from wm_vla_ros.realtime import REALTIME_CURE
+
 PROBE_TIMEOUT = 20.0
 RENDER_PACKAGES = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libopengl0"
 APT = "sudo apt-get install -y"
@@ -283,9 +285,9 @@ def _real_time() -> Iterable[Finding]:
     if try_real_time():
         yield Finding("real time", State.OK, "SCHED_FIFO allowed")
         return
-    limits = "/etc/security/limits.d/wm-vla.conf"
-    mend = f'echo "$USER - rtprio 80" | sudo tee {limits}, then log in again'
-    yield Finding("real time", State.LACK, "SCHED_FIFO refused: a busy machine makes ticks late", mend)
+    yield Finding(
+        "real time", State.LACK, "SCHED_FIFO refused: a busy machine makes ticks late", REALTIME_CURE
+    )
 
 
 def try_real_time() -> bool:

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 from wm_vla_ros.clock import Clock
 
-REALTIME_HINT = (
-    "real-time scheduling is not permitted, ticks may come late on a busy machine; permit it with "
-    "`sudo setcap cap_sys_nice+ep $(readlink -f $(command -v python3))`, or `ulimit -r 50` after adding "
-    "`<user> - rtprio 50` to /etc/security/limits.conf"
-)
+# Not setcap on the interpreter: the loader ignores LD_LIBRARY_PATH in a program with capabilities, and the
+# ROS wheels are found through it.
+REALTIME_CURE = 'echo "$USER - rtprio 80" | sudo tee /etc/security/limits.d/wm-vla.conf, then log in again'
+REALTIME_HINT = f"SCHED_FIFO refused, ticks may come late on a busy machine; to permit it: {REALTIME_CURE}"
 # A Python thread keeps the interpreter lock for this long while another one waits for it. The default
 # of 5 ms is a quarter of a control period.
 SWITCH_INTERVAL = 0.0005
