@@ -16,11 +16,13 @@ import pytest
 from wm_vla_ros import paths
 from wm_vla_ros.bringup.runner import StackRunner
 from wm_vla_ros.bringup.stack import CAMERAS, DRIVER, FAST, SLOW, StackSpec, stack_kind
+from wm_vla_ros.clock import MonotonicClock
 from wm_vla_ros.config import defaults
 from wm_vla_ros.evaluation.demo import Truth
 from wm_vla_ros.evaluation.recording import Recording
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.sim.tasks import from_instruction
+from wm_vla_ros.types import Plan
 
 pytestmark = [pytest.mark.graph, pytest.mark.slow]
 EVERYONE = (DRIVER, CAMERAS, FAST, SLOW)
@@ -235,6 +237,47 @@ def test_two_namespaces_are_two_robots(domain):
         known = len(seen["right"].applied)
         wait_until(lambda: len(seen["right"].applied) > known + 20, 5.0, "right goes on")
         assert not [fault for fault in seen["right"].faults if fault.code == "estop"]
+
+
+def test_a_second_planner_is_alarmed_about_and_moves_nothing(domain):
+    """Both say that they are "mpc"; only the first one's plans are executed.
+
+    In a queue of one the second one's plans displaced the first one's, which then counted as silent.
+    """
+    from wm_vla_msgs import msg as wm
+    from wm_vla_ros.ros import convert, qos
+    from wm_vla_ros.ros.client import StackClient
+    from wm_vla_ros.ros.recorder import Recorder
+    from wm_vla_ros.ros.time import TimeDoor
+
+    with StackRunner(part_of_the_stack("", DRIVER), lambda line: None), StackClient() as client:
+        client.wait_until_active([DRIVER], 60.0)
+        recording = Recorder(client, SPEC, world=False).recording
+        plans = client.node.create_publisher(wm.Plan, "plan", qos.LATEST)
+        door, clock = TimeDoor(), MonotonicClock()
+        wait_until(lambda: plans.get_subscription_count() and recording.applied, 20.0, "the driver listens")
+
+        def send(sequence: int, writer: str) -> None:
+            now = clock.now()
+            actions = np.zeros((10, 7))
+            actions[:, 6] = 1.0
+            plan = Plan(now, sequence, "mpc", now, SPEC.dt, actions)
+            plans.publish(convert.plan_to_msg(plan, door, writer))
+
+        for tick in range(25):
+            send(tick, "first")
+            clock.sleep_until(clock.now() + SPEC.dt)
+        began = clock.now()
+        for tick in range(25):
+            send(100 + tick, "first")
+            send(1000 + tick, "second")
+            clock.sleep_until(clock.now() + SPEC.dt)
+        wait_until(lambda: any(f.code == "foreign" for f in recording.faults), 2.0, "the alarm")
+        alarm = next(fault.stamp for fault in recording.faults if fault.code == "foreign")
+    assert alarm - began <= 0.35
+    executed = {item.sequence for item in recording.applied}
+    assert len(executed & set(range(200))) > 10
+    assert not {sequence for sequence in executed if sequence >= 1000}
 
 
 def test_the_drivers_parameters_are_bounded_and_its_services_say_why_not(domain):

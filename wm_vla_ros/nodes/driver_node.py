@@ -114,7 +114,7 @@ class DriverNode(ManagedNode[Settings]):
             self._clock_out = publisher(ClockMessage, "/clock", qos.CLOCK)
 
     def _create_inputs(self) -> None:
-        self.create_subscription(wm.Plan, "plan", self._on_plan, qos.LATEST)
+        self.create_subscription(wm.Plan, "plan", self._on_plan, qos.HEARD_PLANS)
         for name, work in (
             ("driver/estop", self._estop),
             ("driver/reset", self._reset),

@@ -19,8 +19,11 @@ def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoS
     )
 
 
-# Plans, goals, chunks: only the newest has a meaning, and a queue of old ones would be a burst of motion.
+# Goals, chunks, plans as they are sent: only the newest has a meaning.
 LATEST = _profile(1)
+# Plans as the driver hears them. A queue of one is shared by all writers: a second planner's plans would push
+# the owner's out of it, unheard, and the silent owner would lose the arm. Times tell old plans from new.
+HEARD_PLANS = _profile(20)
 # Joint states: the newest few, enough to find the one that belongs to an image.
 STATE = _profile(10)
 # Applied actions are replayed by the belief, where a lost one is a wrong prediction.
