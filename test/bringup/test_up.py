@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import yaml
 
 from wm_vla_ros import paths
 from wm_vla_ros.bringup.runner import StackRunner
@@ -280,6 +281,24 @@ def test_a_second_planner_is_alarmed_about_and_moves_nothing(domain):
     assert not {sequence for sequence in executed if sequence >= 1000}
 
 
+def test_who_comes_late_still_gets_robot_and_scene(domain):
+    from std_msgs.msg import String
+
+    from wm_vla_ros.ros import qos
+    from wm_vla_ros.ros.client import StackClient
+
+    with StackRunner(part_of_the_stack("", DRIVER, seed=4), lambda line: None), StackClient() as client:
+        client.wait_until_active([DRIVER], 60.0)
+        told: dict[str, str] = {}
+        for topic in ("robot_description", "sim/scene"):
+            client.listen(
+                String, topic, qos.LATCHED, lambda message, topic=topic: told.update({topic: message.data})
+            )
+        wait_until(lambda: len(told) == 2, 20.0, "both arrive")
+    assert told["robot_description"] == SPEC.urdf.read_text(encoding="utf-8")
+    assert yaml.safe_load(told["sim/scene"]) == {"seed": 4, "layout_for": ""}
+
+
 def test_the_drivers_parameters_are_bounded_and_its_services_say_why_not(domain):
     from wm_vla_ros.ros.client import StackClient
 
@@ -330,11 +349,13 @@ def test_the_stack_runs_on_the_drivers_clock_at_half_the_pace(domain):
 
     stack = part_of_the_stack("", DRIVER, CAMERAS, FAST, speed=0.5, use_sim_time=True)
     with StackRunner(stack, lambda line: None), StackClient() as client:
-        from sensor_msgs.msg import Image
+        from sensor_msgs.msg import CameraInfo, Image
 
         from wm_vla_ros.ros import qos
 
         images: list[float] = []
+        infos: list[CameraInfo] = []
+        client.listen(CameraInfo, "camera/front/camera_info", qos.LATEST, infos.append)
         client.listen(
             Image,
             "camera/front/image_raw",
@@ -344,3 +365,5 @@ def test_the_stack_runs_on_the_drivers_clock_at_half_the_pace(domain):
         client.wait_until_active([DRIVER, CAMERAS, FAST], 90.0)
         wait_until(lambda: len(images) > 40, 30.0, "images come")
         assert np.mean(np.diff(images[5:])) == pytest.approx(1 / 30, rel=0.2)
+    assert (infos[-1].width, infos[-1].height) == (96, 96)
+    assert infos[-1].k[0] == infos[-1].k[4] > 96
