@@ -54,7 +54,7 @@ class Still:
         self._action = action
         self.seen, self.applied, self.measured, self.times = [], [], [], []
 
-    def start(self, task, driver) -> None:
+    def start(self, task) -> None:
         self.__init__(self._action)
 
     def on_observation(self, observation, now: float) -> None:

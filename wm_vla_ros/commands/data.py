@@ -25,6 +25,9 @@ def collect(
     checkpoint: Annotated[
         str | None, typer.Option(help="Trained policy that acts with --policy dagger.")
     ] = None,
+    world_model: Annotated[
+        str, typer.Option(help="World model that plans with --policy dagger.")
+    ] = defaults().world_model,
     noise: Annotated[bool, typer.Option(help="Disturb the expert, and record how it recovers.")] = True,
     seed: Annotated[int, typer.Option(help="Number of the series; each has its own scenes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
@@ -48,6 +51,7 @@ def collect(
         seed=seed,
         noise=noise,
         checkpoint=checkpoint,
+        world_model=world_model,
         robot=robot,
         cameras=tuple(cameras.split(",")),
         width=size,

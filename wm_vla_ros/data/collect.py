@@ -46,6 +46,8 @@ PLAY_SECONDS = 6.0
 ROWS_AFTER_SUCCESS = 30
 # Scene seeds below this are for evaluation and never recorded.
 FIRST_SEED = 1_000_000
+# Seconds that the policy thinks while it acts, with policy "dagger".
+VLA_LATENCY = 0.1
 _RETRY, _ATTEMPTS = 100_000, 9
 
 
@@ -54,9 +56,10 @@ class CollectOptions:
     """What to record. task: "reach" or "push", or None with policy "play".
 
     policy: "expert" (noise: with bursts of disturbance), "play" (random contact-rich motion), or "dagger"
-    (a trained policy from `checkpoint` acts in turns with the expert). Failed demonstrations are recorded
-    anew from another seed. seed: number of the series; every series has its own scenes. frame_stride: rows
-    from one rendered frame to the next; LeRobot's rows in between hold the frame before them.
+    (a trained policy from `checkpoint` acts through both loops, in turns with the expert). Failed
+    demonstrations are recorded anew from another seed. seed: number of the series; every series has its own
+    scenes. frame_stride: rows from one rendered frame to the next; LeRobot's rows in between hold the frame
+    before them.
     """
 
     episodes: int
@@ -65,6 +68,7 @@ class CollectOptions:
     seed: int = 0
     noise: bool = True
     checkpoint: str | None = None
+    world_model: str = field(default_factory=lambda: defaults().world_model)
     robot: str = field(default_factory=lambda: defaults().robot)
     cameras: tuple[str, ...] = CAMERAS
     width: int = 96
@@ -327,12 +331,23 @@ class Recorder:
 
     def _make_interruption(self) -> Interruption:
         if self.options.policy == "dagger":
-            from wm_vla_ros.vla.policy import ChunkPlayer, SlowPolicy
-
-            player = ChunkPlayer(SlowPolicy(str(self.options.checkpoint)))
-            return PolicyTurns(lambda: self._ask(player), player.restart)
+            return self._stack_turns()
         return NoiseBursts(self.spec) if self.options.noise else NoInterruption()
 
-    def _ask(self, player: Any) -> np.ndarray:
-        assert self._task is not None
-        return player.action(self._arm.images, self._arm.proprio(), self._task.instruction)
+    def _stack_turns(self) -> PolicyTurns:
+        from wm_vla_ros import world_models
+        from wm_vla_ros.data.stack_actor import StackActor
+        from wm_vla_ros.evaluation.controllers import TwoLoops
+        from wm_vla_ros.vla.policy import SlowPolicy
+
+        policy = SlowPolicy(str(self.options.checkpoint), robot=self.spec)
+        model = world_models.load(self.options.world_model, robot=self.spec)
+        loops = TwoLoops(policy, model, self.spec, VLA_LATENCY)
+        cameras = sorted({*policy.cameras, *model.manifest.cameras})
+        actor = StackActor(loops, self._arm, cameras, self.options.frame_stride)
+
+        def restart() -> None:
+            assert self._task is not None
+            actor.restart(self._task)
+
+        return PolicyTurns(actor.act, restart)

@@ -19,10 +19,14 @@ from wm_vla_ros.safety.gate import Gate
 from wm_vla_ros.safety.limits import JointLimits
 from wm_vla_ros.sim.tasks import Task
 from wm_vla_ros.sim.world import TIMESTEP, SimWorld
+from wm_vla_ros.types import EE_ACTION_DIM
 
 
 class SimulatedArm:
-    """One world, reused for episode after episode. Not thread-safe."""
+    """One world, reused for episode after episode. Not thread-safe.
+
+    executed: (7,) the action that was really commanded at the last tick.
+    """
 
     def __init__(self, spec: RobotSpec, width: int, height: int) -> None:
         self.spec = spec
@@ -40,6 +44,17 @@ class SimulatedArm:
         self._gate = Gate(self._limits)
         self._gate.sync(measured, 0.0)
         self._tick = 0
+        self.executed = np.zeros(EE_ACTION_DIM, np.float32)
+
+    @property
+    def time(self) -> float:
+        """Seconds since the episode's start, at the tick that comes next."""
+        return self._tick * self.spec.dt
+
+    @property
+    def commanded(self) -> NDArray[np.float64]:
+        """Joint targets (n,) in rad that were commanded last."""
+        return self._map.commanded
 
     def proprio(self) -> NDArray[np.float32]:
         """Measured and commanded joints and tips, as `robots.proprio.proprio_names` says."""
@@ -58,10 +73,10 @@ class SimulatedArm:
             # The driver holds in this case; one tick later the action is another one.
             target = self._map.commanded
         position, _ = self._gate.follow(target, self._tick * self.spec.dt)
-        executed = self._map.commit(position)
+        self.executed = self._map.commit(position)
         self.world.set_targets(position)
         self.world.step(self._substeps)
-        return executed
+        return self.executed
 
     def success(self, task: Task) -> bool:
         """Whether the world is in the state that `task` asks for."""

@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_vla_ros.drivers.base import DriverCore
 from wm_vla_ros.goals.buffer import GoalRefused
 from wm_vla_ros.planning.mpc import MpcConfig, MpcCore
 from wm_vla_ros.robots.spec import RobotSpec
@@ -50,7 +49,7 @@ class TwoLoops:
         self._config = replace(config or MpcConfig(), deadline=float("inf"))
         self.stats: list[LoopStats] = []
 
-    def start(self, task: Task, driver: DriverCore) -> None:
+    def start(self, task: Task) -> None:
         self._task = task
         self.core = MpcCore(self._model, self._spec, self._config)
         self._newest: Observation | None = None
@@ -93,7 +92,7 @@ class PolicyAlone:
         self._spec = spec
         self._latency = latency
 
-    def start(self, task: Task, driver: DriverCore) -> None:
+    def start(self, task: Task) -> None:
         self._task = task
         self._newest: Observation | None = None
         self._free_at = 0.0

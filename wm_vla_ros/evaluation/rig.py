@@ -41,7 +41,7 @@ class RigConditions:
 class Controller(Protocol):
     """What stands between observations and plans."""
 
-    def start(self, task: Task, driver: DriverCore) -> None:
+    def start(self, task: Task) -> None:
         """A new episode begins; nothing has been observed yet."""
         ...
 
@@ -109,7 +109,7 @@ class Rig:
         backend = MujocoBackend(world, clock)
         driver = DriverCore(spec, action_map, backend, clock, on_fault, on_applied)
         driver.enable()
-        controller.start(task, driver)
+        controller.start(task)
         in_transit: list[Observation] = []
         next_frame = 0.0
         held = 0
