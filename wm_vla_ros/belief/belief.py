@@ -118,8 +118,8 @@ class Belief:
         if actions is None:
             return None
         latent = latent[None]
+        if len(actions):
+            actions[:, :3] += self._bias.value
         for action in actions:
-            action = action.copy()
-            action[:3] += self._bias.value
             latent = self._model.predict(latent, action[None])
         return latent[0]

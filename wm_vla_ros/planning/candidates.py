@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from numpy.typing import NDArray
 
 from wm_vla_ros.types import EE_ACTION_DIM, EE_DELTA, ActionChunk, FloatArray, Plan
 
@@ -34,14 +35,18 @@ def follow_path(
     previous: (A,) the action in force before, which bounds the first one. rest: (H, A), whose entries past
     the translation are kept. scale: metres per tick at 1.
     """
+    # In plain floats: for three numbers at a time they are five times faster than arrays.
+    at = [float(value) for value in tip]
+    before = [float(value) * scale for value in previous[:3]]
+    motion = []
+    for point in target.tolist():
+        wanted = _at_most([p - a for p, a in zip(point, at, strict=True)], _FASTEST)
+        change = _at_most([w - b for w, b in zip(wanted, before, strict=True)], _SPEED_CHANGE)
+        before = [b + c for b, c in zip(before, change, strict=True)]
+        at = [a + b for a, b in zip(at, before, strict=True)]
+        motion.append(before)
     actions = np.array(rest, dtype=np.float32)
-    at = np.asarray(tip, dtype=np.float64)
-    before = np.asarray(previous[:3], dtype=np.float64) * scale
-    for i, point in enumerate(target):
-        change = _at_most(_at_most(point - at, _FASTEST) - before, _SPEED_CHANGE)
-        before = before + change
-        actions[i, :3] = before / scale
-        at = at + before
+    actions[:, :3] = np.array(motion) / scale
     return actions
 
 
@@ -62,5 +67,6 @@ def shifted(plan: Plan, start: float, horizon: int) -> FloatArray:
     return plan.actions[rows]
 
 
-def _at_most(vector: NDArray[np.float64], size: float) -> NDArray[np.float64]:
-    return vector * min(1.0, size / max(float(np.linalg.norm(vector)), 1e-9))
+def _at_most(vector: list[float], size: float) -> list[float]:
+    shrink = min(1.0, size / max(math.hypot(*vector), 1e-9))
+    return [value * shrink for value in vector]

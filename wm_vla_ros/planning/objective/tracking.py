@@ -26,8 +26,7 @@ class TipTracking:
 
     def cost(self, rollouts: Rollouts) -> NDArray[np.float64]:
         """(N,) mean over ticks."""
-        columns = list(self.columns)
-        error = rollouts.grounded[:, :, columns] - rollouts.target_grounded[:, columns]
+        error = (rollouts.grounded - rollouts.target_grounded).take(self.columns, axis=2)
         squared = np.einsum("nhg,nhg->nh", error, error).astype(np.float64) / self.scale**2
         squared[:, -1] *= self.terminal
         return self.weight * squared.mean(axis=1)
