@@ -16,6 +16,7 @@ from wm_vla_ros.data.behaviours import NOISE_TICKS, NoiseBursts, PolicyTurns
 from wm_vla_ros.data.collect import CollectOptions, Orphaned, Recorder, collect, send
 from wm_vla_ros.data.episode import ACTION, DISTURBED, EXPERT_ACTION, STATE, SUCCESS
 from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.sim.tasks import task_for_seed
 
 
 @pytest.mark.parametrize(
@@ -125,6 +126,18 @@ def test_the_same_seed_records_the_same_episode(recorder: Recorder) -> None:
     for name, values in first.columns.items():
         np.testing.assert_array_equal(values, again.columns[name], err_msg=name)
     np.testing.assert_array_equal(first.frames["front"], again.frames["front"])
+
+
+def test_half_of_the_demonstrations_begin_where_an_earlier_instruction_has_led(recorder: Recorder) -> None:
+    """An arm that always starts at rest learns nothing of a second instruction in the same scene."""
+    seeds = range(2_500_000, 2_500_016)
+    began = np.array([recorder.scene(seed).columns[STATE][0, 12:15] for seed in seeds])
+    rest = []
+    for seed in seeds:
+        recorder._arm.reset(seed, task_for_seed("reach", seed))
+        rest.append(recorder._arm.world.tip())
+    elsewhere = np.linalg.norm(began - rest, axis=1) > 0.005
+    assert 3 <= elsewhere.sum() <= 13
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ from wm_vla_ros.data.episode import (
     EpisodeBuffer,
 )
 from wm_vla_ros.robots.spec import RobotSpec, load_robot
-from wm_vla_ros.sim.tasks import OBJECT_STATE_NAMES, TASKS, Task, task_for_seed
+from wm_vla_ros.sim.tasks import INSTRUCTIONS, OBJECT_STATE_NAMES, TASKS, Task, task_for_seed
 from wm_vla_ros.types import EE_ACTION_NAMES
 
 POLICIES = ("expert", "play", "dagger")
@@ -46,6 +46,8 @@ PLAY_SECONDS = 6.0
 ROWS_AFTER_SUCCESS = 30
 # Scene seeds below this are for evaluation and never recorded.
 FIRST_SEED = 1_000_000
+# Share of demonstrations that begin where an earlier instruction, followed for so many ticks, has led.
+EARLIER_SHARE, EARLIER_TICKS = 0.5, (20, 250)
 # Seconds that the policy thinks while it acts, with policy "dagger".
 VLA_LATENCY = 0.1
 _RETRY, _ATTEMPTS = 100_000, 9
@@ -283,6 +285,7 @@ class Recorder:
         task = task_for_seed(str(self.options.task), seed)
         self._task = task
         self._arm.reset(seed, task)
+        self._come_from_elsewhere(task, np.random.default_rng([seed, 5]))
         self._interruption.start(np.random.default_rng([seed, 3]))
         expert = ScriptedExpert(self.spec, task)
         buffer = EpisodeBuffer()
@@ -299,6 +302,17 @@ class Recorder:
         if not reached:
             episode.columns[SUCCESS][:] = False
         return episode
+
+    def _come_from_elsewhere(self, task: Task, rng: np.random.Generator) -> None:
+        """In half of the episodes the arm is still where an earlier instruction has left it."""
+        from wm_vla_ros.sim.expert import ScriptedExpert
+
+        others = [other for other in INSTRUCTIONS.values() if other != task]
+        expert = ScriptedExpert(self.spec, others[rng.integers(len(others))])
+        ticks = int(rng.integers(*EARLIER_TICKS))
+        if rng.random() < EARLIER_SHARE:
+            for _ in range(ticks):
+                self._arm.apply(expert.action(self._arm.world))
 
     def _play(self, seed: int, seconds: float) -> Episode:
         from wm_vla_ros.sim.play import PlayPolicy
