@@ -23,16 +23,16 @@ class Graph:
 
     def __init__(self) -> None:
         self.callbacks = {}
-        self.observations, self.joints, self.applied, self.refused, self.jumps = [], [], [], [], []
+        self.observations, self.tips, self.applied, self.refused, self.jumps = [], [], [], [], []
         self.observer = Observer(
             self,
             DOOR,
             SPEC,
             ("front", "wrist"),
             on_observation=self.observations.append,
-            on_joints=self.joints.append,
+            on_tip=lambda tip, at: self.tips.append((tip, at)),
             on_applied=self.applied.append,
-            on_jump=lambda: self.jumps.append(len(self.joints)),
+            on_jump=lambda: self.jumps.append(len(self.tips)),
             on_refused=self.refused.append,
         )
 
@@ -97,9 +97,9 @@ def test_a_wrong_encoding_is_refused_by_camera_and_the_next_frame_is_taken(graph
 
 
 def test_a_missing_joint_is_refused_and_not_filled_in(graph):
-    known = len(graph.joints)
+    known = len(graph.tips)
     graph.send_joints(1.12, SPEC.home[:-1], SPEC.joint_names[:-1])
-    assert len(graph.joints) == known
+    assert len(graph.tips) == known
     assert len(graph.refused) == 1
 
 
@@ -109,11 +109,15 @@ def test_permuted_joints_are_mapped_by_name(graph):
     for camera in ("front", "wrist"):
         graph.send_image(camera, stamp(1.12))
     np.testing.assert_allclose(graph.observations[0].proprio[: SPEC.dof], SPEC.home, atol=1e-6)
+    tip, at = graph.tips[-1]
+    assert at == pytest.approx(1.12)
+    np.testing.assert_allclose(tip, Kinematics(SPEC).tip_position(SPEC.home), atol=1e-6)
+    assert graph.jumps == []
 
 
-def test_a_jump_is_told_before_the_joints_that_show_it_and_the_history_starts_anew(graph):
+def test_a_jump_is_told_before_the_tip_that_shows_it_and_the_history_starts_anew(graph):
     """After a scene reset the arm is elsewhere: joints interpolated across the jump were never measured."""
-    known = len(graph.joints)
+    known = len(graph.tips)
     elsewhere = SPEC.home.copy()
     elsewhere[0] += 0.5
     graph.send_joints(1.12, elsewhere)

@@ -17,11 +17,6 @@ app = typer.Typer(help="Measure speed and regularity.", no_args_is_help=True)
 KIND = stack_kind("sim")
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `wm-vla bench loop` a group, however many benchmarks there are."""
-
-
 def loop(
     seconds: Annotated[float, typer.Option(min=5.0, max=86400.0, help="How long to measure.")] = 180.0,
     plot: Annotated[Path | None, typer.Option(help="Write a PNG of the loop's statistics here.")] = None,
@@ -63,3 +58,42 @@ def loop(
 
 
 app.command("loop")(with_stack_options(loop, KIND, without=("speed", "use_sim_time", "layout_for")))
+
+
+@app.command("policy")
+def policy(
+    policy: Annotated[
+        str | None, typer.Option(help="A name in models/, a folder, or a hub id; default the shipped one.")
+    ] = None,
+    smolvla: Annotated[
+        bool, typer.Option(help="SmolVLA's class at full size with random weights (4 GB) as well.")
+    ] = False,
+    instruction: Annotated[str, typer.Option(help="What it is told.")] = "touch the red cube",
+    repeats: Annotated[int, typer.Option(min=2, max=10_000, help="Thoughts that are timed.")] = 20,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of torch.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    json: JsonFlag = False,
+) -> None:
+    """How long a slow policy thinks, beside the shipped one, and what that leaves of its chunk."""
+    import tempfile
+
+    from wm_vla_ros.commands.progress import bar
+    from wm_vla_ros.evaluation.policy_bench import bench_policy
+    from wm_vla_ros.report import Figure, Report, conditions, emit
+    from wm_vla_ros.robots.spec import load_robot
+    from wm_vla_ros.vla.policy import SlowPolicy
+
+    spec, shipped, before = load_robot(defaults().robot), defaults().policy, conditions()
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = {"baseline": shipped} | ({"policy": policy} if policy not in (None, shipped) else {})
+        if smolvla:
+            from wm_vla_ros.vla.random_smolvla import FULL, write_random_smolvla
+
+            chosen["smolvla"] = str(write_random_smolvla(Path(folder), FULL, spec, ("front", "wrist")))
+        figures: list[Figure] = []
+        for name, source in chosen.items():
+            loaded = SlowPolicy(source, threads=threads, device=device, robot=spec)
+            with bar(f"{name}: thoughts", repeats) as progress:
+                figures += bench_policy(name, loaded, spec, instruction, repeats, progress)
+    where = {"policies": chosen, "threads": threads, "device": device, **before}
+    emit(Report("bench policy", where, tuple(figures)), json)

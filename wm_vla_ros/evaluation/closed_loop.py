@@ -65,9 +65,7 @@ def evaluate(
     results: dict[str, list[EpisodeResult]] = {name: [] for name in controllers}
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        chunks = [jobs[i::workers] for i in range(workers)]
-        # One long call per worker keeps its models loaded; single episodes come back for the progress bar.
-        pending = {pool.submit(partial(_episode, settings), *job): job for chunk in chunks for job in chunk}
+        pending = {pool.submit(partial(_episode, settings), *job): job for job in jobs}
         for done, future in enumerate(as_completed(pending), start=1):
             results[pending[future][0]].append(future.result())
             progress(done)

@@ -19,7 +19,6 @@ from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
 from wm_vla_ros.planning.mpc import SOURCE, MpcConfig, MpcCore
 from wm_vla_ros.realtime import LatenessStats, Tick, Ticker, request_fifo, settle_heap
-from wm_vla_ros.robots.kinematics import Kinematics
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
@@ -33,7 +32,6 @@ from wm_vla_ros.types import (
     Fault,
     LatentGoal,
     Observation,
-    RobotState,
     Severity,
 )
 
@@ -82,7 +80,6 @@ class MpcNode(ManagedNode[Settings]):
         self._model = world_models.load(settings.world_model, robot=spec)
         self._warm_up()
         self._core = self._new_core()
-        self._kinematics = Kinematics(spec)
         self._lateness = LatenessStats()
         self._applied_at: float | None = None
         self._writer = f"{self.get_fully_qualified_name()}-{os.getpid()}"
@@ -98,7 +95,7 @@ class MpcNode(ManagedNode[Settings]):
             spec,
             tuple(self._model.manifest.cameras),
             on_observation=self._core.on_observation,
-            on_joints=self._on_joints,
+            on_tip=self._core.on_tip,
             on_applied=self._on_applied,
             on_jump=self._on_jump,
             on_refused=lambda text: self._warn("refused", text),
@@ -167,9 +164,6 @@ class MpcNode(ManagedNode[Settings]):
         self._lateness.add(tick.lateness, tick.missed)
 
     # Callbacks, in the executor's thread.
-    def _on_joints(self, state: RobotState) -> None:
-        self._core.on_tip(self._kinematics.tip_position(state.position), state.stamp)
-
     def _on_applied(self, applied: AppliedAction) -> None:
         self._applied_at = applied.stamp
         self._core.on_applied(applied)

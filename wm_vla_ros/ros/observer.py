@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 
@@ -17,7 +19,7 @@ from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.time import TimeDoor, stamp_key
 from wm_vla_ros.sensing.frames import FrameMatcher
-from wm_vla_ros.sensing.proprio_history import ProprioHistory
+from wm_vla_ros.sensing.proprio_history import ProprioHistory, in_order
 from wm_vla_ros.types import AppliedAction, Observation, RobotState
 
 # An arm moves by at most its velocity limit between two measurements; more than this factor of it, plus
@@ -28,9 +30,9 @@ _JUMP_FACTOR, _JUMP_SLACK = 3.0, 0.05
 class Observer:
     """Subscribes to cameras, joint_states and applied_action of one arm. All callbacks in one group.
 
-    on_observation, on_joints and on_applied get values on the process's clock; on_jump is called when the
-    arm is suddenly somewhere else, before the joints that say so; on_refused with the words for a message
-    that cannot be used.
+    on_observation, on_tip (measured tip (3,) in metres, time) and on_applied get values on the process's
+    clock; on_jump is called when the arm is suddenly somewhere else, before the tip that says so; on_refused
+    with the words for a message that cannot be used.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Observer:
         *,
         on_observation: Callable[[Observation], None],
         on_refused: Callable[[str], None],
-        on_joints: Callable[[RobotState], None] = lambda state: None,
+        on_tip: Callable[[NDArray[np.float64], float], None] = lambda tip, at: None,
         on_applied: Callable[[AppliedAction], None] = lambda applied: None,
         on_jump: Callable[[], None] = lambda: None,
     ) -> None:
@@ -50,7 +52,7 @@ class Observer:
         self._spec = spec
         self._kinematics = Kinematics(spec)
         self._cameras = cameras
-        self._callbacks = on_observation, on_joints, on_applied, on_jump
+        self._callbacks = on_observation, on_tip, on_applied, on_jump
         self._refused = on_refused
         self._start_anew()
         node.create_subscription(JointState, "joint_states", self._on_joints, qos.STATE)
@@ -65,9 +67,9 @@ class Observer:
         self._last: RobotState | None = None
 
     def _on_joints(self, message: JointState) -> None:
-        _, on_joints, _, on_jump = self._callbacks
+        _, on_tip, _, on_jump = self._callbacks
         try:
-            state = convert.joint_state_from_msg(message, self._door)
+            state = in_order(convert.joint_state_from_msg(message, self._door), self._spec)
             if self._last is not None and self._jumped(self._last, state):
                 self._start_anew()
                 on_jump()
@@ -76,11 +78,11 @@ class Observer:
             self._refused(str(error))
             return
         self._last = state
-        on_joints(state)
+        on_tip(self._kinematics.tip_position(state.position), state.stamp)
 
     def _jumped(self, before: RobotState, after: RobotState) -> bool:
         elapsed = after.stamp - before.stamp
-        if before.names != after.names or after.names != self._spec.joint_names or elapsed <= 0.0:
+        if elapsed <= 0.0:
             return False
         most = self._spec.velocity_limit * (_JUMP_FACTOR * elapsed) + _JUMP_SLACK
         return bool((abs(after.position - before.position) > most).any())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wm_vla_ros.robots.kinematics import Kinematics
 from wm_vla_ros.robots.proprio import proprio
+from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.types import AppliedAction, RobotState
 
 
@@ -24,12 +25,13 @@ class ProprioHistory:
 
     def on_joints(self, state: RobotState) -> None:
         """Remember a measurement. Raises ValueError naming joints that are not the robot's or not finite."""
-        self._append(self._measured, state.stamp, self._ordered(state.names, state.position))
+        measured = in_order(state, self._kinematics.spec)
+        self._append(self._measured, measured.stamp, measured.position)
 
     def on_applied(self, applied: AppliedAction) -> None:
         """Remember a command. Raises ValueError as `on_joints`."""
-        joints = self._ordered(applied.joint_names, applied.joint_positions)
-        self._append(self._commanded, applied.stamp, joints)
+        rows = _rows(applied.joint_names, applied.joint_positions, self._kinematics.spec)
+        self._append(self._commanded, applied.stamp, applied.joint_positions[rows])
 
     def proprio_at(self, stamp: float) -> NDArray[np.float32] | None:
         """The vector of `robots.proprio` at `stamp` (seconds), or None when the history does not reach there.
@@ -52,17 +54,6 @@ class ProprioHistory:
         """Stamp of the newest measurement."""
         return self._measured[-1][0] if self._measured else None
 
-    def _ordered(self, names: tuple[str, ...], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        wanted = self._kinematics.spec.joint_names
-        bad = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
-        if bad:
-            raise ValueError(f"joints {bad} are not finite")
-        if names == wanted:
-            return values
-        if len(set(names)) != len(names) or not set(wanted) <= set(names):
-            raise ValueError(f"joints {names} do not hold each of {wanted} once")
-        return values[[names.index(name) for name in wanted]]
-
     def _append(self, history: deque, stamp: float, joints: NDArray[np.float64]) -> None:
         if history and stamp <= history[-1][0]:  # out of order or repeated: the older one is of no use here
             return
@@ -83,3 +74,21 @@ class ProprioHistory:
     def _before(self, stamp: float) -> NDArray[np.float64] | None:
         at = bisect_right(self._commanded, stamp - 1e-6, key=lambda item: item[0])
         return self._commanded[at - 1][1] if at else None
+
+
+def in_order(state: RobotState, spec: RobotSpec) -> RobotState:
+    """The measurement with the robot's joints, in the robot's order. Messages name theirs in any order.
+
+    Raises ValueError naming joints that are not the robot's or not finite.
+    """
+    rows = _rows(state.names, state.position, spec)
+    return RobotState(state.stamp, spec.joint_names, state.position[rows], state.velocity[rows])
+
+
+def _rows(names: tuple[str, ...], values: NDArray[np.float64], spec: RobotSpec) -> list[int]:
+    bad = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
+    if bad:
+        raise ValueError(f"joints {bad} are not finite")
+    if len(set(names)) != len(names) or not set(spec.joint_names) <= set(names):
+        raise ValueError(f"joints {names} do not hold each of {spec.joint_names} once")
+    return [names.index(name) for name in spec.joint_names]
