@@ -25,8 +25,8 @@ def steady(ticks=500):
     return Recording([stats(i, t) for i, t in enumerate(times)], [applied(t, i) for i, t in enumerate(times)])
 
 
-def figures(recording, seconds=10.0, instructions=()):
-    found = loop_figures(recording, Span(100.0, 100.0 + seconds), instructions, DT)
+def figures(recording, seconds=10.0, instructions=(), stalls=()):
+    found = loop_figures(recording, Span(100.0, 100.0 + seconds), instructions, DT, stalls)
     return {figure.name: figure.value for figure in found}
 
 
@@ -75,6 +75,16 @@ def test_an_action_is_missed_when_the_driver_held_or_did_not_tick_while_an_instr
     del recording.applied[110:113]  # did not tick
     recording.applied[400] = applied(108.0, sequence=-1)  # after the instruction
     assert figures(recording, instructions=[Span(101.0, 105.0)])["loop.missed_actions"] == 4
+
+
+def test_actions_missed_while_the_machine_stood_still_are_told_apart_and_still_count():
+    recording = steady()
+    del recording.applied[110:113]  # 102.20 to 102.24: the machine stood still
+    del recording.applied[200:202]  # 104.06 and 104.08 or so: the driver's own doing
+    stalls = [Span(102.19, 102.25), Span(103.001, 103.012)]
+    found = figures(recording, instructions=[Span(101.0, 105.0)], stalls=stalls)
+    assert found["loop.missed_actions"] == 5
+    assert found["loop.missed_in_stalls"] == 3
 
 
 def test_waiting_for_the_first_thought_is_no_missed_action():

@@ -1,8 +1,8 @@
 """`wm-vla bench loop`: does the fast loop keep its 50 Hz while the slow one is busy?
 
 The real stack, as processes, with an instruction always under way. The machine's own jitter is measured in
-the same run, before the stack starts and beside it: a bare rclpy timer, and a thread that only sleeps, under
-SCHED_FIFO where that is permitted (`ros.timer_baseline`).
+the same run, before the stack starts and beside it all the time: a bare rclpy timer, and threads that only
+sleep, under SCHED_FIFO where that is permitted (`ros.timer_baseline`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Bench:
     """What a run gave, filled as it goes.
 
     span: the measured time. instructions: when each was followed. memory: node -> highest resident set, MB.
+    stalls: when a core of the machine ran nothing at all.
     """
 
     recording: Recording
@@ -52,6 +53,7 @@ class Bench:
     memory: dict[str, float] = field(default_factory=dict)
     died: list[str] = field(default_factory=list)
     baseline: list[Figure] = field(default_factory=list)
+    stalls: list[Span] = field(default_factory=list)
 
 
 def run_bench(
@@ -64,12 +66,17 @@ def run_bench(
 ) -> Bench:
     """Measure for `seconds`. Raises StackRefused when the stack does not come up."""
     clock = clock or MonotonicClock()
-    idle = _baseline("idle")
+    idle, _ = _baseline("idle", BASELINE_SECONDS)
     with running(stack, log) as (runner, client):
         from wm_vla_ros.ros.recorder import Recorder
 
         bench = Bench(Recorder(client, spec, world=False).recording, baseline=idle)
-        beside = threading.Thread(target=lambda: bench.baseline.extend(_baseline("busy")))
+
+        def watch_machine() -> None:
+            figures, bench.stalls = _baseline("busy", seconds)
+            bench.baseline += figures
+
+        beside = threading.Thread(target=watch_machine)
         beside.start()
         _keep_busy(bench, client, runner, seconds, clock, progress)
         beside.join()
@@ -82,7 +89,7 @@ def bench_figures(bench: Bench, dt: float) -> tuple[Figure, ...]:
     followed = sum(item.end - item.start for item in bench.instructions)
     whole = bench.span.end - bench.span.start
     return (
-        *loop_figures(bench.recording, bench.span, bench.instructions, dt),
+        *loop_figures(bench.recording, bench.span, bench.instructions, dt, bench.stalls),
         Figure("loop.busy_ratio", followed / whole, "", len(bench.instructions)),
         Figure("rss.fast_mb", bench.memory.get(FAST, float("nan")), "MB"),
         Figure("rss.stack_mb", sum(bench.memory.values()), "MB", len(bench.memory)),
@@ -134,9 +141,9 @@ def _note_memory(runner: StackRunner, memory: dict[str, float]) -> None:
         memory[name] = max(memory.get(name, 0.0), resident)
 
 
-def _baseline(name: str) -> list[Figure]:
-    """Lateness of loops that do nothing, on this machine, now."""
-    command = [sys.executable, "-m", "wm_vla_ros.ros.timer_baseline", str(BASELINE_SECONDS)]
+def _baseline(name: str, seconds: float) -> tuple[list[Figure], list[Span]]:
+    """Lateness of loops that do nothing, on this machine, now; and when it stood still."""
+    command = [sys.executable, "-m", "wm_vla_ros.ros.timer_baseline", str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     measured = json.loads(done.stdout)
     figures = []
@@ -145,6 +152,7 @@ def _baseline(name: str) -> list[Figure]:
         share = float(np.mean(late > LATE_SHARE * 20.0))
         figures += [
             Figure(f"baseline.{name}_{kind}_p99_ms", float(np.percentile(late, 99)), "ms", len(late)),
+            Figure(f"baseline.{name}_{kind}_max_ms", float(late.max()), "ms", len(late)),
             Figure(f"baseline.{name}_{kind}_late_ratio", share, "", len(late)),
         ]
-    return figures
+    return figures, [Span(begin, end) for begin, end in measured["stalls"]]

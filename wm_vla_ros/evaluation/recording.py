@@ -6,6 +6,8 @@ How the figures are defined:
   altogether, over all ticks that were due.
 - loop.missed_actions: ticks of the driver, while an instruction was being followed, in which no action of a
   plan was in force. An instruction is followed from the first action towards its first goal to its end.
+- loop.missed_in_stalls: those of them that fell into a time in which a core of the machine ran nothing at
+  all, not even a thread that only sleeps. No program can act while its machine stands still.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,9 +65,11 @@ def between[T: (LoopStats, AppliedAction, Moment, Fault)](
 
 
 def loop_figures(
-    recording: Recording, span: Span, instructions: Sequence[Span], dt: float
+    recording: Recording, span: Span, instructions: Sequence[Span], dt: float, stalls: Sequence[Span] = ()
 ) -> tuple[Figure, ...]:
     """The fast loop's figures over `span`, which holds the `instructions`. dt: control period, s.
+
+    stalls: when the machine stood still.
 
     Raises ValueError when the fast loop or the driver was not heard of at all.
     """
@@ -82,16 +87,18 @@ def loop_figures(
     ages = np.array([item.observation_age_ms for item in stats if item.iterations > 0])
     periods = np.diff([item.stamp for item in applied]) * 1e3
     followed = [span for item in instructions if (span := _followed(applied, item)) is not None]
+    due = round(sum(item.end - item.start for item in followed) / dt)
     figures = [
         Figure("loop.rate_hz", ticks / seconds, "Hz", ticks),
         Figure("loop.late_ratio", (late_share * ticks + missed) / (ticks + missed), "", ticks + missed),
         Figure("loop.missed_ticks", missed, "", ticks + missed),
         Figure("loop.lateness_p99_ms", _percentile(lateness, 99), "ms", len(lateness)),
+        Figure("loop.missed_actions", sum(_missed_actions(applied, item, dt) for item in followed), "", due),
         Figure(
-            "loop.missed_actions",
-            sum(_missed_actions(applied, item, dt) for item in followed),
+            "loop.missed_in_stalls",
+            sum(_missed_in_stalls(applied, item, dt, stalls) for item in followed),
             "",
-            round(sum(item.end - item.start for item in followed) / dt),
+            len(stalls),
         ),
         Figure("plan.p50_ms", _percentile(plans, 50), "ms", len(plans)),
         Figure("plan.p99_ms", _percentile(plans, 99), "ms", len(plans)),
@@ -141,6 +148,16 @@ def _missed_actions(applied: Sequence[AppliedAction], span: Span, dt: float) -> 
         return 0
     due = round((inside[-1].stamp - inside[0].stamp) / dt) + 1
     return max(0, due - sum(item.sequence >= 0 for item in inside))
+
+
+def _missed_in_stalls(applied: Sequence[AppliedAction], span: Span, dt: float, stalls: Sequence[Span]) -> int:
+    """Those of the missed ticks of `span` that lie between two actions with a stall in between."""
+    executed = [item.stamp for item in between(applied, span.start, span.end) if item.sequence >= 0]
+    lost = 0
+    for before, after in pairwise(executed):
+        if any(stall.start < after and stall.end > before for stall in stalls):
+            lost += round((after - before) / dt) - 1
+    return min(lost, _missed_actions(applied, span, dt))
 
 
 def _percentile(values: NDArray[np.float64], q: float) -> float:

@@ -1,7 +1,8 @@
-"""How well this machine keeps 50 Hz with nothing to do: a bare rclpy timer, and a bare sleeping thread.
+"""How well this machine keeps time with nothing to do: a bare rclpy timer, and threads that only sleep.
 
-The timer has default scheduling; the thread has SCHED_FIFO above everything in the stack, where that is
-permitted, so that what is left of its lateness is the machine's own: other guests, interrupts, throttling.
+The timer has default scheduling and 50 Hz. There is one thread per core, at 250 Hz, under SCHED_FIFO above
+everything in the stack where that is permitted, so that what is left of its lateness is the machine's own:
+other guests, interrupts, throttling. Where such a thread did not run, nothing on that core did.
 
 Run as a process of its own: `python -m wm_vla_ros.ros.timer_baseline SECONDS`; prints one JSON object. What
 a loop is late beyond this is its own doing.
@@ -10,17 +11,22 @@ a loop is late beyond this is its own doing.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from wm_vla_ros.realtime import request_fifo
+from wm_vla_ros.realtime import SWITCH_INTERVAL
 
 PERIOD = 0.02
+THREAD_PERIOD = 0.004
+# A core that is gone for half a control period can make a tick late that is not due to its own work.
+STALL = 0.01
 _ABOVE_THE_STACK = 40
 
 
@@ -41,31 +47,43 @@ def lateness_of_a_timer(seconds: float) -> list[float]:
     return [(phase - min(phases)) * 1e3 for phase in phases]
 
 
-def lateness_of_a_thread(seconds: float) -> list[float]:
-    """ms by which a thread that only sleeps wakes up after its deadlines."""
-    late: list[float] = []
-
-    def sleep_on() -> None:
-        request_fifo(_ABOVE_THE_STACK, _ABOVE_THE_STACK, lambda hint: None)
-        deadline = time.monotonic()
-        for _ in range(round(seconds / PERIOD)):
-            deadline = max(deadline, time.monotonic() - PERIOD) + PERIOD
-            time.sleep(max(0.0, deadline - time.monotonic()))
-            late.append(max(0.0, time.monotonic() - deadline) * 1e3)
-
-    thread = threading.Thread(target=sleep_on)
-    thread.start()
-    thread.join()
-    return late
+def watch_core(core: int, seconds: float, late: list[float], stalls: list[tuple[float, float]]) -> None:
+    """Sleep on `core`. late: ms after each deadline. stalls: (begin, end) s, monotonic, of long absences."""
+    os.sched_setaffinity(0, {core})
+    begin = deadline = time.monotonic()
+    while deadline < begin + seconds:
+        deadline += THREAD_PERIOD
+        time.sleep(max(0.0, deadline - time.monotonic()))
+        now = time.monotonic()
+        late.append(round(max(0.0, now - deadline) * 1e3, 4))
+        if now - deadline > STALL:
+            stalls.append((deadline, now))
+        deadline = max(deadline, now - THREAD_PERIOD)
 
 
 def main() -> None:
-    """Measure one after the other, for the seconds given as the only argument, and print."""
+    """Measure both for the seconds given as the only argument, and print."""
     seconds = float(sys.argv[1])
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    late: list[float] = []
+    stalls: list[tuple[float, float]] = []
+    cores = sorted(os.sched_getaffinity(0))
+    threads = [threading.Thread(target=_witness, args=(core, seconds, late, stalls)) for core in cores]
+    for thread in threads:
+        thread.start()
     rclpy.init(args=[])
-    timer = lateness_of_a_timer(seconds / 2)
+    timer = lateness_of_a_timer(seconds)
     rclpy.shutdown()
-    print(json.dumps({"timer_ms": timer, "thread_ms": lateness_of_a_thread(seconds / 2)}))
+    for thread in threads:
+        thread.join()
+    print(json.dumps({"timer_ms": timer, "thread_ms": late, "stalls": sorted(stalls)}))
+
+
+def _witness(core: int, seconds: float, late: list[float], stalls: list[tuple[float, float]]) -> None:
+    # Without permission the baseline is what default scheduling gives; the nodes say how to permit more.
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_ABOVE_THE_STACK))
+    watch_core(core, seconds, late, stalls)
 
 
 if __name__ == "__main__":
