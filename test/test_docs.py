@@ -32,7 +32,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def command_lines() -> Iterator[Any]:
     for page in PAGES:
-        for line in COMMAND.findall(page.read_text()):
+        for line in COMMAND.findall(re.sub(r" *\\\n *", " ", page.read_text())):
             yield pytest.param(shlex.split(line), id=f"{page.name}: {line.strip()}")
 
 
