@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shlex
-import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -20,21 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wm_vla_ros import __version__
 from wm_vla_ros.data.episode import IMAGE_PREFIX
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
-from wm_vla_ros.report import Figure, Report, as_object, conditions
-from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.report import Figure, Report, conditions
 from wm_vla_ros.training.policy_data import (
     ChunkSamples,
     load_demonstrations,
     normalisation,
     split_samples,
 )
-from wm_vla_ros.types import EE_DELTA
+from wm_vla_ros.training.policy_files import save_policy
 from wm_vla_ros.vla.keypoint_chunk.configuration_keypoint_chunk import KeypointChunkConfig
 from wm_vla_ros.vla.keypoint_chunk.modeling_keypoint_chunk import KeypointChunkPolicy, words_of
-from wm_vla_ros.vla.manifest import PolicyManifest, describe_files
 
 Progress = Callable[[float, str], None]
 _EVALUATIONS = 20
@@ -107,7 +99,7 @@ def train(
         Figure("policy.held_out_l1", losses[1], "std", len(held_out)),
     )
     report = Report("train policy", {**asdict(training), "device": device, **conditions()}, figures)
-    _save(out, trained, stats, data, datasets, training, steps, report)
+    save_policy(out, trained, stats, data, datasets, training, steps, report, start_from)
     return report
 
 
@@ -279,70 +271,4 @@ def _read_stats(folder: Path) -> dict[str, dict[str, Any]]:
     return {
         name: {key: flat[f"{name}.{key}"] for key in ("mean", "std")}
         for name in ("observation.state", "action")
-    }
-
-
-def _save(
-    out: Path,
-    policy: KeypointChunkPolicy,
-    stats: dict[str, dict[str, Any]],
-    data: EpisodeArrays,
-    datasets: Sequence[Path],
-    training: PolicyTraining,
-    steps: int,
-    report: Report,
-) -> None:
-    """LeRobot's files, the report and the manifest; the folder appears only when it is complete."""
-    from wm_vla_ros.vla.keypoint_chunk.processor_keypoint_chunk import make_keypoint_chunk_pre_post_processors
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        policy.config.device = "cpu"
-        policy.to("cpu").save_pretrained(folder)
-        tensors = {name: {k: torch.as_tensor(v) for k, v in entry.items()} for name, entry in stats.items()}
-        for pipeline in make_keypoint_chunk_pre_post_processors(policy.config, tensors):
-            pipeline.save_pretrained(folder)
-        (folder / "report.json").write_text(json.dumps(as_object(report), indent=2) + "\n")
-        robot = load_robot(data.robot)
-        PolicyManifest(
-            name=out.name,
-            policy_type="keypoint_chunk",
-            robot=robot.name,
-            cameras={
-                camera: list(frames[np.array([0])].shape[1:3]) for camera, frames in data.images.items()
-            },
-            proprio_names=list(data.state_names),
-            action_space=EE_DELTA,
-            action_names=list(data.action_names),
-            translation_scale=robot.translation_scale,
-            rotation_scale=robot.rotation_scale,
-            dt=data.dt,
-            instructions=sorted(policy.config.instructions),
-            datasets=[_describe(root) for root in datasets],
-            command=shlex.join(["wm-vla", *sys.argv[1:]]),
-            training={**asdict(training), "steps_taken": steps},
-            licence="Apache-2.0",
-            version=__version__,
-            files=describe_files(folder),
-        ).write(folder)
-        # safetensors and mkdtemp leave them readable by their owner alone.
-        for path in folder.iterdir():
-            path.chmod(0o644)
-        folder.chmod(0o755)
-        folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _describe(root: Path) -> dict[str, Any]:
-    """A data set as the manifest names it: no paths, which mean nothing elsewhere."""
-    from wm_vla_ros.data.describe import describe
-
-    report = describe(root)
-    return {
-        "name": root.name,
-        **{figure.name.removeprefix("data."): figure.value for figure in report.figures},
-        "tasks": report.conditions["tasks"],
     }
