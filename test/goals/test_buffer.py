@@ -41,6 +41,11 @@ REFUSALS = {
     "nan dt": (lambda g: {"dt": np.nan}, r"dt is nan"),
     "nan stamp": (lambda g: {"stamp": np.nan}, r"stamp is nan"),
     "endless": (lambda g: {"valid_for": np.inf}, r"valid_for is inf"),
+    "confidence": (lambda g: {"confidence": 1.5}, r"confidence is 1\.5, must be between 0 and 1"),
+    "nan confidence": (lambda g: {"confidence": np.nan}, r"confidence is nan"),
+    "precision": (lambda g: {"precision": np.ones(5)}, r"precision must be 6 finite weights"),
+    "negative precision": (lambda g: {"precision": -np.ones(DIM)}, r"at least 0, got \[-1"),
+    "nan precision": (lambda g: {"precision": np.full(DIM, np.nan)}, r"at least 0, got \[nan"),
     "same sequence": (lambda g: {"sequence": 4}, r"sequence 4 is not newer than 4"),
     "older sequence": (lambda g: {"sequence": 3}, r"sequence 3 is not newer than 4"),
 }

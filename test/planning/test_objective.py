@@ -110,6 +110,15 @@ def test_latent_tracking_is_the_mean_squared_distance() -> None:
     np.testing.assert_allclose(cost, [0.0, 0.5 * 4.0, 0.5 * 9.0 / (H * D), 0.0], rtol=1e-5)
 
 
+def test_latent_tracking_weighs_dimensions_as_the_goal_says() -> None:
+    latents = np.ones((N, H, D), np.float32)
+    latents[1, :, 0] += 2.0
+    latents[2, :, 1] += 2.0
+    weight = np.array([3.0, 0.0, 1.0, 1.0, 1.0, 1.0], np.float32)
+    cost = LatentTracking(weight=0.5).cost(rollouts(latents=latents, latent_weight=weight))
+    np.testing.assert_allclose(cost, [0.0, 0.5 * 3.0 * 4.0 / D, 0.0, 0.0], rtol=1e-5)
+
+
 def test_smoothness_counts_changes_and_the_step_from_the_action_in_force() -> None:
     actions = np.zeros((N, H, A), np.float32)
     actions[1] = 0.05  # one step of one scale in seven dimensions, then constant

@@ -40,6 +40,11 @@ class GoalBuffer:
         for name in ("stamp", "dt", "valid_for"):
             if not np.isfinite(getattr(goal, name)):
                 raise GoalRefused(f"{name} is {getattr(goal, name)}")
+        if not 0.0 <= goal.confidence <= 1.0:
+            raise GoalRefused(f"confidence is {goal.confidence}, must be between 0 and 1")
+        weights = np.ones(dim) if goal.precision is None else goal.precision
+        if weights.shape != (dim,) or not np.all((weights >= 0.0) & np.isfinite(weights)):
+            raise GoalRefused(f"precision must be {dim} finite weights of at least 0, got {weights}")
         if goal.dt <= 0.0 or goal.valid_for <= 0.0:
             raise GoalRefused(f"dt {goal.dt} s and valid_for {goal.valid_for} s must be positive")
         if now > goal.stamp + goal.valid_for:

@@ -23,13 +23,15 @@ _ABOUT = 0.002
 class GroundedPath:
     """A goal's path through the world model's grounding head.
 
-    latents: (S, D). grounded: (S, G) metres. pace: (S,) path ticks that may pass per control tick: free
-    space faster than the policy showed, contact exactly as it showed.
+    latents: (S, D). latent_weight: (D,) or one for all. grounded: (S, G) metres. pace: (S,) path ticks that
+    may pass per control tick: free space faster than the policy showed, contact exactly as it showed.
     """
 
     def __init__(self, goal: LatentGoal, model: WorldModel, free_pace: float) -> None:
         self.goal = goal
         self.latents = goal.embeddings
+        precision = np.ones(1, np.float32) if goal.precision is None else goal.precision
+        self.latent_weight = np.float32(goal.confidence) * precision
         self.grounded = model.ground(goal.embeddings)
         names = model.grounding_names
         self.tip = [names.index(f"tip.{axis}") for axis in "xyz"]

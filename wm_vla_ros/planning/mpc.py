@@ -227,7 +227,9 @@ class MpcCore:
         def judge(actions: FloatArray) -> Rollouts:
             latents = self._model.rollout(z0[: len(actions)], actions + bias)
             grounded = self._model.ground(latents)
-            return Rollouts(actions, previous, latents, grounded, target_latents, target_grounded)
+            return Rollouts(
+                actions, previous, latents, grounded, target_latents, target_grounded, path.latent_weight
+            )
 
         def cost(actions: FloatArray) -> NDArray[np.float64]:
             rollouts = judge(actions)

@@ -17,6 +17,7 @@ class Rollouts:
 
     actions: (N, H, A). previous: (A,) the action in force just before. latents: (N, H, D). grounded:
     (N, H, G) metres. target_latents: (H, D) and target_grounded: (H, G): the goal's path for these ticks.
+    latent_weight: of each latent dimension, (D,) or one for all: the goal's confidence times its precision.
     """
 
     actions: FloatArray
@@ -25,6 +26,7 @@ class Rollouts:
     grounded: FloatArray
     target_latents: FloatArray
     target_grounded: FloatArray
+    latent_weight: FloatArray | float = 1.0
 
 
 class Term(Protocol):

@@ -42,4 +42,5 @@ class LatentTracking:
     def cost(self, rollouts: Rollouts) -> NDArray[np.float64]:
         """(N,) mean over ticks and latent dimensions."""
         error = rollouts.latents - rollouts.target_latents
-        return self.weight * np.einsum("nhd,nhd->n", error, error).astype(np.float64) / error[0].size
+        weighted = error * rollouts.latent_weight
+        return self.weight * np.einsum("nhd,nhd->n", error, weighted).astype(np.float64) / error[0].size
