@@ -31,6 +31,40 @@ def drive(action_map: ActionMap, action: np.ndarray) -> np.ndarray:
     return target
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_at_the_workspaces_edge_the_elbow_does_not_fold_over(spec, action_map, seed: int) -> None:
+    """It passed the stretched pose and pushed on, elbow down at its limit, where no motion was left."""
+    rng = np.random.default_rng(seed)
+    elbow = spec.joint_names.index("elbow_flex")
+    low, _ = spec.ik_limits["elbow_flex"]
+    stretched = False
+    for _ in range(40):
+        # Outwards and down to the table, about the edge, in some direction, and on.
+        motion = rng.uniform((-0.05, -0.3, -0.45), (0.55, 0.3, 0.15))
+        for _ in range(8):
+            angle = drive(action_map, move(motion))[elbow]
+            assert angle >= low - 1e-6
+            stretched |= angle < low + 0.1
+    assert stretched
+    before = action_map.tip_position(action_map.commanded)
+    for _ in range(20):
+        drive(action_map, move([-0.3, 0.0, 0.1]))
+    assert np.linalg.norm(action_map.tip_position(action_map.commanded) - before) > 0.05
+
+
+def test_an_arm_that_begins_beyond_the_edge_may_come_back(spec, action_map) -> None:
+    elbow = spec.joint_names.index("elbow_flex")
+    low, _ = spec.ik_limits["elbow_flex"]
+    start = np.array([0.0, 1.2, low - 0.2, 1.3, 0.0, 0.0])
+    action_map.reset(start)
+    angles = [start[elbow]]
+    for _ in range(40):
+        target = action_map.step(move([-0.1, 0.0, 0.15]), action_map.commanded)  # Unreachable would fail
+        action_map.commit(target)
+        angles.append(target[elbow])
+    assert min(angles) >= start[elbow] - 1e-6
+
+
 @settings(max_examples=60)
 @given(start=START, steps=st.lists(DIRECTION, min_size=1, max_size=6))
 def test_what_is_asked_for_is_what_was_done(spec, action_map, starts, start: int, steps) -> None:

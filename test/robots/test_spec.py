@@ -133,3 +133,19 @@ def test_keys_inside_a_group_are_checked_as_well(raw: dict, group: str) -> None:
     record["fov"] = 3.0
     with pytest.raises(ValueError, match=r"unknown keys \['fov'\]"):
         parse_spec(raw, "mine")
+
+
+@pytest.mark.parametrize(
+    "limits, message",
+    [
+        ({"knee": [-1.0, 1.0]}, "unknown joint 'knee'; valid: shoulder_pan"),
+        ({"elbow_flex": [-2.0, 1.0]}, r"within \[-1.69, 1.69\], got \[-2.0, 1.0\]"),
+        ({"elbow_flex": [1.0, -1.0]}, "must be a range"),
+        ({"elbow_flex": [math.nan, 1.0]}, "2 finite numbers"),
+        ({"elbow_flex": [1.0]}, "2 finite numbers"),
+    ],
+)
+def test_ik_limits_are_ranges_within_the_joints_own(raw: dict, limits: dict, message: str) -> None:
+    raw["ik_limits"] = limits
+    with pytest.raises(ValueError, match=message):
+        parse_spec(raw, "mine")

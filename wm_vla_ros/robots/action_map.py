@@ -63,8 +63,9 @@ class ActionMap:
         self._configuration = mink.Configuration(model)
         self._task = mink.FrameTask(spec.tip_frame, "body", 1.0, spec.orientation_weights, lm_damping=1e-8)
         velocity = dict(zip(spec.joint_names, spec.velocity_limit * 0.95, strict=True))
+        self._joint_limit = mink.ConfigurationLimit(model, min_distance_from_limits=spec.limit_margin)
         self._limits = [
-            mink.ConfigurationLimit(model, min_distance_from_limits=spec.limit_margin),
+            self._joint_limit,
             mink.VelocityLimit(model, velocity),
             mink.CollisionAvoidanceLimit(
                 model,
@@ -74,6 +75,11 @@ class ActionMap:
             ),
         ]
         self._address = [int(model.joint(name).qposadr[0]) for name in spec.joint_names]
+        addresses = dict(zip(spec.joint_names, self._address, strict=True))
+        self._branch = [
+            (at, max(low, self._joint_limit.lower[at]), min(high, self._joint_limit.upper[at]))
+            for at, low, high in ((addresses[name], *pair) for name, pair in spec.ik_limits.items())
+        ]
         # The gripper goes where the action says; the arm alone keeps clear.
         self._frozen = [mink.DofFreezingTask(model, [int(model.joint(spec.gripper_joint).dofadr[0])])]
         self._table = int(model.geom(TABLE).id)
@@ -199,6 +205,16 @@ class ActionMap:
                 return joints
         return self._q.copy()
 
+    def _stay_on_branch(self) -> None:
+        """Bound the joints that the spec keeps on one side of a singularity.
+
+        A joint that is beyond its range already, moved by hand, may come back and not go farther.
+        """
+        limit = self._joint_limit
+        for at, low, high in self._branch:
+            now = self._configuration.q[at]
+            limit.lower[at], limit.upper[at] = min(low, now), max(high, now)
+
     def _solve(
         self, rotation: NDArray[np.float64], position: NDArray[np.float64], gripper: float
     ) -> NDArray[np.float64]:
@@ -206,6 +222,7 @@ class ActionMap:
         pose = mink.SE3.from_rotation_and_translation(mink.SO3.from_matrix(rotation), position)
         self._task.set_target(pose)
         self._place(np.append(self._q[:-1], gripper))
+        self._stay_on_branch()
         step_time = self.spec.dt / _ITERATIONS
         for _ in range(_ITERATIONS):
             try:

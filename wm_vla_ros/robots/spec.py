@@ -38,7 +38,11 @@ class CameraMount:
 
 @dataclass(frozen=True, slots=True)
 class RobotSpec:
-    """One arm and its gripper. Joint vectors are ordered arm_joints, then gripper_joint; rad and metres."""
+    """One arm and its gripper. Joint vectors are ordered arm_joints, then gripper_joint; rad and metres.
+
+    ik_limits: joint -> range in which inverse kinematics keeps it, narrower than its mechanical limits: this
+    side of a singularity.
+    """
 
     name: str
     urdf: Path
@@ -58,6 +62,7 @@ class RobotSpec:
     velocity_limit: NDArray[np.float64]
     acceleration_limit: NDArray[np.float64]
     limit_margin: float
+    ik_limits: dict[str, tuple[float, float]]
     orientation_weights: NDArray[np.float64]
     table_height: float
     table_clearance: float
@@ -125,6 +130,7 @@ def parse_spec(raw: dict[str, Any], where: str) -> RobotSpec:
         upper=upper,
         arm_joints=tuple(raw["arm_joints"]),
         collision_pairs=tuple((tuple(a), tuple(b)) for a, b in raw["collision_pairs"]),
+        ik_limits=_ranges(raw["ik_limits"], joints, lower, upper, f"{where}: ik_limits"),
         cameras={key: _record(CameraMount, mount, where) for key, mount in raw["cameras"].items()},
         simulation=_record(ActuatorSpec, raw["simulation"], where),
     )
@@ -158,6 +164,26 @@ def _vector(value: list[float], size: int, what: str) -> NDArray[np.float64]:
         raise ValueError(f"{what} must be {size} finite numbers, got {value}")
     array.setflags(write=False)
     return array
+
+
+def _ranges(
+    raw: dict[str, Any],
+    joints: tuple[str, ...],
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    what: str,
+) -> dict[str, tuple[float, float]]:
+    ranges = {}
+    for name, pair in raw.items():
+        if name not in joints:
+            raise ValueError(f"{what}: unknown joint {name!r}; valid: {', '.join(joints)}")
+        low, high = _vector(pair, 2, f"{what}: {name}")
+        index = joints.index(name)
+        if not lower[index] <= low < high <= upper[index]:
+            limits = f"[{lower[index]}, {upper[index]}]"
+            raise ValueError(f"{what}: {name} must be a range within {limits}, got {pair}")
+        ranges[name] = (float(low), float(high))
+    return ranges
 
 
 def _urdf_limits(urdf: Path, joints: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
