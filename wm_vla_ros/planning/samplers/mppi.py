@@ -25,7 +25,7 @@ class MppiConfig:
 
     sigma: tuple[float, ...]
     horizon: int = 10
-    samples: int = 24
+    samples: int = 16
     iterations: int = 2
     knots: int = 4
     temperature: float = 0.3
