@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from itertools import pairwise
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -31,7 +32,7 @@ _ABOVE_THE_STACK = 40
 
 
 def lateness_of_a_timer(seconds: float) -> list[float]:
-    """ms by which each call of a 50 Hz rclpy timer came later than its place on the grid."""
+    """ms by which each period of a 50 Hz rclpy timer was too long."""
     node = Node("timer_baseline")
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -42,9 +43,7 @@ def lateness_of_a_timer(seconds: float) -> list[float]:
         executor.spin_once(timeout_sec=0.1)
     executor.shutdown()
     node.destroy_node()
-    # The grid's phase is not known: the earliest call in relation to it was on time.
-    phases = [call - index * PERIOD for index, call in enumerate(calls)]
-    return [(phase - min(phases)) * 1e3 for phase in phases]
+    return [max(0.0, after - before - PERIOD) * 1e3 for before, after in pairwise(calls)]
 
 
 def watch_core(core: int, seconds: float, late: list[float], stalls: list[tuple[float, float]]) -> None:
