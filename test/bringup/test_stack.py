@@ -114,16 +114,3 @@ def test_the_command_line_carries_names_parameters_and_file_as_ros_arguments(kin
         ("--params-file", str(driver.parameters_file)),
     ):
         assert pair in pairwise(line)
-
-
-def test_the_driver_never_waits_for_a_listeners_shared_memory():
-    """A planner stopped in the middle of a read had held up the driver, and with it HOLD, for two seconds."""
-    import xml.etree.ElementTree as ElementTree
-
-    def transports(node):
-        profile = ElementTree.parse(node.environment["FASTRTPS_DEFAULT_PROFILES_FILE"])
-        return {element.text for element in profile.iter() if element.tag.endswith("}type")}
-
-    nodes = {node.name: node for node in stack_kind("sim").build().nodes}
-    assert transports(nodes.pop("driver_node")) == {"UDPv4"}
-    assert all(transports(node) == {"SHM", "UDPv4"} for node in nodes.values())

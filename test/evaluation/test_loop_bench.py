@@ -39,7 +39,7 @@ def test_the_benchmark_reports_every_figure_that_it_promises(tmp_path):
         "rss.stack_mb",
         "driver.rate_hz",
         "baseline.idle_timer_p99_ms",
-        "baseline.busy_thread_p99_ms",
+        "baseline.busy_core_p99_ms",
     ):
         assert figures[name]["value"] is not None, name
     assert figures["loop.rate_hz"]["value"] == pytest.approx(50.0, abs=5.0)

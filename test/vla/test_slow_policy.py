@@ -12,7 +12,7 @@ import pytest
 
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.vla.manifest import MANIFEST_NAME, PolicyRefused
-from wm_vla_ros.vla.policy import ChunkPlayer, SlowPolicy, resolve
+from wm_vla_ros.vla.policy import SlowPolicy, resolve
 
 CHUNK, EXECUTE, SIZE, STATE = 8, 4, 32, 18
 TEXT = "touch the red cube"
@@ -78,24 +78,6 @@ def test_observations_that_do_not_fit_are_refused(policy, images, state, text, m
 def test_an_output_that_is_not_finite_never_leaves(policy: SlowPolicy) -> None:
     with pytest.raises(RuntimeError, match="not finite"):
         policy.infer({"front": image()}, np.full(STATE, np.nan, np.float32), TEXT)
-
-
-def test_a_player_looks_only_when_its_actions_have_run_out(policy: SlowPolicy) -> None:
-    looks = []
-
-    def look(cameras):
-        looks.append(cameras)
-        return {"front": image(100 + 20 * len(looks))}
-
-    player = ChunkPlayer(policy)
-    state = np.zeros(STATE, np.float32)
-    actions = [player.action(look, state, TEXT) for _ in range(EXECUTE + 1)]
-    assert len(looks) == 2
-    first = policy.infer({"front": image(120)}, state, TEXT)
-    np.testing.assert_array_equal(np.stack(actions[:EXECUTE]), np.clip(first[:EXECUTE], -1, 1))
-    player.restart()
-    player.action(look, state, TEXT)
-    assert len(looks) == 3
 
 
 def test_unknown_names_are_refused_with_what_there_is(tmp_path: Path) -> None:

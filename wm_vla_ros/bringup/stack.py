@@ -144,8 +144,6 @@ def _simulation() -> StackKind:
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(config / "fastdds.xml"),
     }
 
-    # The driver's messages are small, and it must not wait for a listener that hangs.
-    no_waiting = {"FASTRTPS_DEFAULT_PROFILES_FILE": str(config / "fastdds_driver.xml")}
     names = defaults()
 
     def node(name: str, on_exit: OnExit, models: Mapping[str, Value], **extra: str) -> NodeSpec:
@@ -175,7 +173,7 @@ def _simulation() -> StackKind:
         Argument("vla_latency", float, "extra latency of the slow loop, s", ((SLOW, "vla_latency"),)),
     )
     nodes = (
-        node(DRIVER, OnExit.STOP, {}, **no_waiting),
+        node(DRIVER, OnExit.STOP, {}),
         node(CAMERAS, OnExit.RESTART, {}, MUJOCO_GL=os.environ.get("MUJOCO_GL", "egl")),
         node(FAST, OnExit.REPORT, {"world_model": names.world_model}),
         node(SLOW, OnExit.REPORT, {"world_model": names.world_model, "policy": names.policy}),

@@ -61,7 +61,7 @@ app.command("loop")(with_stack_options(loop, KIND, without=("speed", "use_sim_ti
 
 
 @app.command("policy")
-def policy(
+def slow_policy(
     policy: Annotated[
         str | None, typer.Option(help="A name in models/, a folder, or a hub id; default the shipped one.")
     ] = None,

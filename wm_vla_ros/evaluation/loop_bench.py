@@ -1,27 +1,21 @@
 """`wm-vla bench loop`: does the fast loop keep its 50 Hz while the slow one is busy?
 
 The real stack, as processes, with an instruction always under way. The machine's own jitter is measured in
-the same run, before the stack starts and beside it all the time: a bare rclpy timer, and threads that only
-sleep, under SCHED_FIFO where that is permitted (`ros.timer_baseline`).
+the same run, before the stack starts and beside it all the time (`evaluation.machine_noise`).
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from wm_vla_ros.bringup.session import running
 from wm_vla_ros.bringup.stack import FAST, StackSpec
 from wm_vla_ros.clock import Clock, MonotonicClock
-from wm_vla_ros.evaluation.recording import LATE_SHARE, Recording, Span, loop_figures, wait_for_the_end
+from wm_vla_ros.evaluation.machine_noise import machine_watched
+from wm_vla_ros.evaluation.recording import Recording, Span, loop_figures, wait_for_the_end
 from wm_vla_ros.report import Figure
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.tasks import INSTRUCTIONS
@@ -66,21 +60,17 @@ def run_bench(
 ) -> Bench:
     """Measure for `seconds`. Raises StackRefused when the stack does not come up."""
     clock = clock or MonotonicClock()
-    idle, _ = _baseline("idle", BASELINE_SECONDS)
+    with machine_watched() as idle:
+        clock.sleep_until(clock.now() + BASELINE_SECONDS)
     with running(stack, log) as (runner, client):
         from wm_vla_ros.ros.recorder import Recorder
 
-        bench = Bench(Recorder(client, spec, world=False).recording, baseline=idle)
-
-        def watch_machine() -> None:
-            figures, bench.stalls = _baseline("busy", seconds)
-            bench.baseline += figures
-
-        beside = threading.Thread(target=watch_machine)
-        beside.start()
-        _keep_busy(bench, client, runner, seconds, clock, progress)
-        beside.join()
+        bench = Bench(Recorder(client, spec, world=False).recording)
+        with machine_watched() as busy:
+            _keep_busy(bench, client, runner, seconds, clock, progress)
         wait_for_the_end(bench.recording, bench.span.end, clock)
+    bench.baseline = idle.figures("idle") + busy.figures("busy")
+    bench.stalls = busy.stalls
     return bench
 
 
@@ -139,20 +129,3 @@ def _note_memory(runner: StackRunner, memory: dict[str, float]) -> None:
         except psutil.NoSuchProcess:
             continue
         memory[name] = max(memory.get(name, 0.0), resident)
-
-
-def _baseline(name: str, seconds: float) -> tuple[list[Figure], list[Span]]:
-    """Lateness of loops that do nothing, on this machine, now; and when it stood still."""
-    command = [sys.executable, "-m", "wm_vla_ros.ros.timer_baseline", str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    measured = json.loads(done.stdout)
-    figures = []
-    for kind in ("timer", "thread"):
-        late = np.array(measured[f"{kind}_ms"])
-        share = float(np.mean(late > LATE_SHARE * 20.0))
-        figures += [
-            Figure(f"baseline.{name}_{kind}_p99_ms", float(np.percentile(late, 99)), "ms", len(late)),
-            Figure(f"baseline.{name}_{kind}_max_ms", float(late.max()), "ms", len(late)),
-            Figure(f"baseline.{name}_{kind}_late_ratio", share, "", len(late)),
-        ]
-    return figures, [Span(begin, end) for begin, end in measured["stalls"]]

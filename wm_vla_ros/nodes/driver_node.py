@@ -31,6 +31,7 @@ from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.services import create_trigger
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.ros.time import TimeDoor, no_offset_ns
+from wm_vla_ros.ros.transport import wait_for_no_listener
 from wm_vla_ros.safety.estop import default_latch_file
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.sim.tasks import from_instruction
@@ -235,6 +236,7 @@ class DriverNode(ManagedNode[Settings]):
 
 def main() -> int:
     """Entry point. The exit code says whether the node ended as it should."""
+    wait_for_no_listener()
     return run(DriverNode)
 
 

@@ -50,10 +50,6 @@ class ProprioHistory:
         measured = self._interpolated(stamp)
         return None if measured is None else self._kinematics.tip_position(measured)
 
-    def latest(self) -> float | None:
-        """Stamp of the newest measurement."""
-        return self._measured[-1][0] if self._measured else None
-
     def _append(self, history: deque, stamp: float, joints: NDArray[np.float64]) -> None:
         if history and stamp <= history[-1][0]:  # out of order or repeated: the older one is of no use here
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,33 +151,6 @@ class SlowPolicy:
         if wrong:
             raise PolicyRefused(f"policy {self.policy_type!r} does not fit: {'; '.join(wrong)}")
         self._state_dim = int(state.shape[0])
-
-
-class ChunkPlayer:
-    """Runs a policy alone: n_action_steps of each chunk, one per tick, then it looks again."""
-
-    def __init__(self, policy: SlowPolicy) -> None:
-        self._policy = policy
-        self.restart()
-
-    def restart(self) -> None:
-        """Look again at the next tick."""
-        self._chunk: FloatArray | None = None
-        self._next = 0
-
-    def action(
-        self,
-        look: Callable[[Sequence[str]], Mapping[str, NDArray[np.uint8]]],
-        state: NDArray[np.float32],
-        instruction: str,
-    ) -> FloatArray:
-        """The action (7,) of this tick, within the action space. look: gives images by camera when asked."""
-        if self._chunk is None or self._next >= self._policy.n_action_steps:
-            self._chunk = self._policy.infer(look(self._policy.cameras), state, instruction)
-            self._next = 0
-        action = np.clip(self._chunk[self._next], -1.0, 1.0)
-        self._next += 1
-        return action
 
 
 def _device(name: str) -> str:

@@ -1,0 +1,55 @@
+"""Something that only sleeps, on one core: where it did not run, nothing on that core did.
+
+250 Hz under SCHED_FIFO, above everything in the stack, where that is permitted: what is left of its lateness
+is the machine's own (other guests, interrupts, throttling). A process of its own for each core, since two
+threads of one Python would wait for each other's interpreter lock.
+
+`python -m wm_vla_ros.evaluation.core_witness CORE` prints a line when it watches, and one JSON object when
+it is told to end by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+
+PERIOD = 0.004
+# A core that is gone for half a control period can make a tick late that is not due to its own work.
+STALL = 0.01
+_ABOVE_THE_STACK = 40
+
+
+def watch(until: list[int], late: list[float], stalls: list[tuple[float, float]]) -> None:
+    """Sleep until `until` holds something. late: ms after each deadline. stalls: from and to, monotonic s."""
+    deadline = time.monotonic()
+    while not until:
+        deadline += PERIOD
+        time.sleep(max(0.0, deadline - time.monotonic()))
+        now = time.monotonic()
+        late.append(round(max(0.0, now - deadline) * 1e3, 4))
+        if now - deadline > STALL:
+            stalls.append((deadline, now))
+        deadline = max(deadline, now - PERIOD)
+
+
+def main() -> None:
+    """Watch the core given as the only argument."""
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
+    os.sched_setaffinity(0, {int(sys.argv[1])})
+    # Without permission this tells what default scheduling gives; the nodes say how to permit more.
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_ABOVE_THE_STACK))
+    late: list[float] = []
+    stalls: list[tuple[float, float]] = []
+    print("watching", flush=True)
+    watch(ended, late, stalls)
+    print(json.dumps({"late_ms": late, "stalls": stalls}))
+
+
+if __name__ == "__main__":
+    main()
