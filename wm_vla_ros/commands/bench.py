@@ -97,3 +97,38 @@ def slow_policy(
                 figures += bench_policy(name, loaded, spec, instruction, repeats, progress)
     where = {"policies": chosen, "threads": threads, "device": device, **before}
     emit(Report("bench policy", where, tuple(figures)), json)
+
+
+@app.command("plan")
+def plan(
+    budgets: Annotated[
+        str, typer.Option(help="Ours: SAMPLER:SAMPLESxITERATIONSxHORIZON, with commas between.")
+    ] = (
+        "mppi_colored:16x2x6,mppi_colored:24x2x6,mppi_colored:16x3x6,mppi_colored:64x4x4,"
+        "mppi_colored:64x2x10,mppi_spline:64x2x10,icem:24x2x6,icem:64x2x10,cem:64x2x10"
+    ),
+    seeds: Annotated[int, typer.Option(min=2, max=1000, help="Episodes of each for the return.")] = 20,
+    repeats: Annotated[int, typer.Option(min=20, max=100_000, help="Plans of ours that are timed.")] = 500,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes, for the returns.")] = 2,
+    png: Annotated[Path | None, typer.Option(help="Write a plot of return over time here.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """What a plan costs in time, and what it is worth, beside planners as they are published.
+
+    Time: networks of the named sizes with random weights, one thread. Worth: the closed-loop return of the
+    same sampler at the same budget on a seven-link arm that follows a moving target, true dynamics.
+    """
+    from wm_vla_ros.commands.progress import bar
+    from wm_vla_ros.evaluation.plan_bench.bench import parse_budget, run
+    from wm_vla_ros.report import Report, conditions, emit
+
+    chosen = [parse_budget(text) for text in budgets.split(",")]
+    before = conditions()
+    with bar("planners", 1.0) as progress:
+        figures = run(chosen, seeds, repeats, workers, progress)
+    if png is not None:
+        from wm_vla_ros.evaluation.plan_bench.plot import plot_plans
+
+        png.parent.mkdir(parents=True, exist_ok=True)
+        plot_plans(png, figures)
+    emit(Report("bench plan", {"threads": 1, "seeds": seeds, **before}, figures), json)

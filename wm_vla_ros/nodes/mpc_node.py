@@ -18,6 +18,7 @@ import numpy as np
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
 from wm_vla_ros.planning.mpc import SOURCE, MpcConfig, MpcCore
+from wm_vla_ros.planning.samplers import SAMPLERS
 from wm_vla_ros.realtime import LatenessStats, Tick, Ticker, request_fifo, settle_heap
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
@@ -50,6 +51,7 @@ class Settings(NodeSettings):
 
     robot: str = setting("", "robot spec, by name")
     world_model: str = setting("", "world model: a name in models/, or a folder")
+    sampler: str = setting(_DEFAULTS.method, "how plans are searched for", choices=tuple(SAMPLERS))
     samples: int = setting(_DEFAULTS.sampler.samples, "rollouts per iteration", low=8, high=1024)
     iterations: int = setting(_DEFAULTS.sampler.iterations, "iterations per tick", low=1, high=10)
     free_pace: float = setting(_DEFAULTS.free_pace, "pace in free space over the policy's", low=0.5, high=4.0)
@@ -113,6 +115,7 @@ class MpcNode(ManagedNode[Settings]):
     def _new_core(self) -> MpcCore:
         settings = self.settings
         config = MpcConfig(
+            method=settings.sampler,
             sampler=replace(_DEFAULTS.sampler, samples=settings.samples, iterations=settings.iterations),
             free_pace=settings.free_pace,
             belief_gain=settings.belief_gain,

@@ -21,7 +21,7 @@ from wm_vla_ros.goals.buffer import GoalBuffer
 from wm_vla_ros.goals.path import GroundedPath
 from wm_vla_ros.planning.candidates import check_chunk, follow_path, hold, shifted
 from wm_vla_ros.planning.objective import LatentTracking, Rollouts, Smoothness, Term, TipTracking, Workspace
-from wm_vla_ros.planning.samplers.mppi import Mppi, MppiConfig, NoFiniteCost
+from wm_vla_ros.planning.samplers import NoFiniteCost, SamplerConfig, make_sampler
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.types import (
@@ -42,15 +42,16 @@ SOURCE = "mpc"
 
 @dataclass(frozen=True, slots=True)
 class MpcConfig:
-    """Settings of the fast loop; metres, seconds, action units.
+    """Settings of the fast loop; metres, seconds, action units. method: of SAMPLERS.
 
     free_pace: path ticks per control tick where nothing is touched. lead: least time between the start of
     planning and the plan's first action. divergence_bound, divergence_count: how far, and how many times in a
     row, prior and posterior may part before the belief starts anew from the measurement.
     """
 
-    sampler: MppiConfig = field(
-        default_factory=lambda: MppiConfig(sigma=(0.06, 0.06, 0.06, 0.0, 0.0, 0.0, 0.0))
+    method: str = "mppi_spline"
+    sampler: SamplerConfig = field(
+        default_factory=lambda: SamplerConfig(sigma=(0.06, 0.06, 0.06, 0.0, 0.0, 0.0, 0.0))
     )
     free_pace: float = 1.7
     lead: float = 0.006
@@ -96,7 +97,8 @@ class MpcCore:
         self._bias = BiasEstimator(spec.translation_scale, spec.dt)
         self._belief = Belief(model, self._actions, self._bias, self.config.belief_gain)
         self._goals = GoalBuffer(model.encoder_id, model.latent_dim)
-        self._sampler = Mppi(self.config.sampler, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        self._sampler = make_sampler(self.config.method, self.config.sampler, rng)
         names = proprio_names(spec)
         self._proprio_tip = [names.index(f"tip.position.{axis}") for axis in "xyz"]
         grounding = model.grounding_names
@@ -237,7 +239,11 @@ class MpcCore:
 
         try:
             solution = self._sampler.solve(
-                candidates, cost, lambda: self._timer() - begin > self.config.deadline
+                candidates,
+                cost,
+                lambda: self._timer() - begin > self.config.deadline,
+                previous=previous,
+                shift=self._ticks_since_last_plan(start),
             )
         except NoFiniteCost as error:
             self._fault(now, "no_finite_cost", str(error))
@@ -275,6 +281,12 @@ class MpcCore:
             candidates.append(shifted(self._last_plan, start, horizon))
         lower, upper = self.config.sampler.lower, self.config.sampler.upper
         return [np.clip(candidate, lower, upper).astype(np.float32) for candidate in candidates]
+
+    def _ticks_since_last_plan(self, start: float) -> int:
+        """By time and not by count: a tick that was missed counts too."""
+        return (
+            0 if self._last_plan is None else max(0, round((start - self._last_plan.start) / self._spec.dt))
+        )
 
     def _next_driver_tick(self, now: float) -> float:
         last, dt = self._actions.last_stamp, self._spec.dt

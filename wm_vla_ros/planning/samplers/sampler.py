@@ -1,0 +1,133 @@
+"""What every sampler does alike: candidates in, bounds and finite costs kept, time watched, best kept."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_vla_ros.types import FloatArray
+
+Cost = Callable[[FloatArray], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerConfig:
+    """samples and iterations set the number of model calls. sigma: (A,) std of the noise, action units.
+
+    lower, upper: (A,) bounds of an action. change: (A,) largest step of an action from one tick to the next,
+    the first from the action in force; None leaves it free.
+    """
+
+    sigma: tuple[float, ...]
+    horizon: int = 10
+    samples: int = 16
+    iterations: int = 2
+    lower: tuple[float, ...] = (-1.0, -1.0, -1.0, -1.0, -1.0, -1.0, 0.0)
+    upper: tuple[float, ...] = (1.0,) * 7
+    change: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """actions: (H, A). cost: of the best sample that was judged. iterations: that were finished."""
+
+    actions: FloatArray
+    cost: float
+    iterations: int
+
+
+class NoFiniteCost(RuntimeError):
+    """Every candidate's cost is NaN or infinite: there is nothing to choose from."""
+
+
+class Sampler(ABC):
+    """One planner instance; reproducible from `rng`. `solve` may be called every tick.
+
+    A member draws populations (`_begin`, `_draw`) and learns from their costs (`_learn`, `_answer`).
+    """
+
+    def __init__(self, config: SamplerConfig, rng: np.random.Generator) -> None:
+        """Raises ValueError unless sigma, bounds and change have one entry per action dimension."""
+        sizes = {len(each) for each in (config.sigma, config.lower, config.upper, config.change) if each}
+        if len(sizes) != 1:
+            raise ValueError("sigma, lower, upper and change must have one entry per action dimension")
+        self.config = config
+        self._rng = rng
+        self._lower = np.asarray(config.lower, np.float32)
+        self._upper = np.asarray(config.upper, np.float32)
+        self._sigma = np.asarray(config.sigma, np.float32)
+        self._change = None if config.change is None else np.asarray(config.change, np.float32)
+
+    def solve(
+        self,
+        candidates: Sequence[FloatArray],
+        cost: Cost,
+        out_of_time: Callable[[], bool] = lambda: False,
+        *,
+        previous: FloatArray | None = None,
+        shift: int = 1,
+    ) -> Solution:
+        """The best sequence found. candidates: each (H, A), at least one; all are judged as they are.
+
+        cost: maps (N, H, A) to (N,). out_of_time is asked between iterations. previous: (A,) the action in
+        force, from which `change` counts. shift: ticks since the last call's first action, for a sampler
+        that remembers. Raises NoFiniteCost when no sample of the first population has a finite cost, and
+        ValueError on a candidate of another shape.
+        """
+        config = self.config
+        shape = (config.horizon, len(config.sigma))
+        given = np.stack([np.asarray(candidate, np.float32) for candidate in candidates])
+        if given.shape[1:] != shape or len(given) >= config.samples:
+            raise ValueError(f"candidates are {given.shape}, need fewer than {config.samples} of {shape}")
+        self._begin(given, shift)
+        best, best_cost, done = given[0], np.inf, 0
+        for iteration in range(config.iterations):
+            population = self._allowed(self._draw(iteration), previous)
+            costs = cost(population)
+            finite = np.isfinite(costs)
+            if not finite.any():
+                if done == 0:
+                    raise NoFiniteCost(f"all {len(costs)} candidates cost NaN or infinity")
+                break
+            if not finite.all():
+                population, costs = population[finite], costs[finite]
+            lowest = int(np.argmin(costs))
+            if costs[lowest] < best_cost:
+                best, best_cost = population[lowest], float(costs[lowest])
+            self._learn(population, costs, best)
+            done += 1
+            if out_of_time():
+                break
+        return Solution(self._answer(best), best_cost, done)
+
+    @abstractmethod
+    def _begin(self, given: FloatArray, shift: int) -> None:
+        """Start a tick from the candidates `given` (n, H, A)."""
+
+    @abstractmethod
+    def _draw(self, iteration: int) -> FloatArray:
+        """The population (N, H, A) of this iteration; the first holds the candidates."""
+
+    @abstractmethod
+    def _learn(self, population: FloatArray, costs: NDArray[np.float64], best: FloatArray) -> None:
+        """Take in costs (N,), all finite, of `population` (N, H, A). best: (H, A) of this tick so far."""
+
+    @abstractmethod
+    def _answer(self, best: FloatArray) -> FloatArray:
+        """The plan (H, A)."""
+
+    def _allowed(self, population: FloatArray, previous: FloatArray | None) -> FloatArray:
+        """`population` within bounds and, from tick to tick, within `change`."""
+        population = np.clip(population, self._lower, self._upper)
+        if self._change is None or previous is None:
+            return population
+        before = np.clip(np.asarray(previous, np.float32), self._lower, self._upper)
+        for tick in range(population.shape[1]):
+            step = population[:, tick] - before
+            before = before + np.clip(step, -self._change, self._change)
+            population[:, tick] = before
+        return population
