@@ -25,7 +25,7 @@ from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.spin import run
-from wm_vla_ros.safety.faults import FaultReporter
+from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.types import (
     ActionChunk,
     AppliedAction,
@@ -54,7 +54,7 @@ class Settings(NodeSettings):
     iterations: int = setting(_DEFAULTS.sampler.iterations, "iterations per tick", low=1, high=10)
     free_pace: float = setting(_DEFAULTS.free_pace, "pace in free space over the policy's", low=0.5, high=4.0)
     belief_gain: float = setting(
-        _DEFAULTS.belief_gain, "share of an image's news believed", low=0.05, high=1.0
+        _DEFAULTS.belief_gain, "share of an image's news believed, 0: estimated", low=0.0, high=1.0
     )
     bias: bool = setting(_DEFAULTS.bias, "estimate and cancel an unmodelled drift of the tool")
     deadline: float = setting(
@@ -98,7 +98,7 @@ class MpcNode(ManagedNode[Settings]):
             on_tip=self._core.on_tip,
             on_applied=self._on_applied,
             on_jump=self._on_jump,
-            on_refused=lambda text: self._warn("refused", text),
+            on_refused=lambda text: self._warn(FaultCode.REFUSED, text),
         )
 
     def activate(self) -> None:
@@ -170,13 +170,13 @@ class MpcNode(ManagedNode[Settings]):
 
     def _on_jump(self) -> None:
         self._core.reset()
-        self._warn("joint_jump", "the arm is suddenly elsewhere: the belief starts anew")
+        self._warn(FaultCode.JOINT_JUMP, "the arm is suddenly elsewhere: the belief starts anew")
 
     def _on_chunk(self, message: wm.ActionChunk) -> None:
         try:
             self._core.on_chunk(convert.chunk_from_msg(message, self.door))
         except ValueError as error:
-            self._warn("refused", str(error))
+            self._warn(FaultCode.REFUSED, str(error))
 
     def _on_goal(self, message: wm.LatentGoal) -> None:
         if convert.is_withdrawal(message):
@@ -185,9 +185,9 @@ class MpcNode(ManagedNode[Settings]):
         try:
             self._core.on_goal(convert.goal_from_msg(message, self.door), self.clock.now())
         except ValueError as error:
-            self._warn("goal_refused", f"goal {message.sequence}: {error}")
+            self._warn(FaultCode.GOAL_REFUSED, f"goal {message.sequence}: {error}")
 
-    def _warn(self, code: str, text: str) -> None:
+    def _warn(self, code: FaultCode, text: str) -> None:
         self._faults.report(self.clock.now(), code, Severity.WARNING, SOURCE, text)
 
     def _publish_fault(self, fault: Fault) -> None:
