@@ -17,6 +17,7 @@ import numpy as np
 
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
+from wm_vla_ros.belief.delay import DelayEstimate, observation_delay
 from wm_vla_ros.planning.mpc import SOURCE, MpcConfig, MpcCore
 from wm_vla_ros.realtime import LatenessStats, Tick, Ticker, request_fifo, settle_heap
 from wm_vla_ros.robots.spec import load_robot
@@ -81,6 +82,7 @@ class MpcNode(ManagedNode[Settings]):
         self._warm_up()
         self._core = self._new_core()
         self._lateness = LatenessStats()
+        self._observation_delay = observation_delay()
         self._applied_at: float | None = None
         self._writer = f"{self.get_fully_qualified_name()}-{os.getpid()}"
         self._plans = self.create_publisher(wm.Plan, "plan", qos.LATEST)
@@ -94,7 +96,7 @@ class MpcNode(ManagedNode[Settings]):
             self.door,
             spec,
             tuple(self._model.manifest.cameras),
-            on_observation=self._core.on_observation,
+            on_observation=self._on_observation,
             on_tip=self._core.on_tip,
             on_applied=self._on_applied,
             on_jump=self._on_jump,
@@ -164,6 +166,10 @@ class MpcNode(ManagedNode[Settings]):
         self._lateness.add(tick.lateness, tick.missed)
 
     # Callbacks, in the executor's thread.
+    def _on_observation(self, observation: Observation) -> None:
+        self._observation_delay.add(self.clock.now() - observation.stamp)
+        self._core.on_observation(observation)
+
     def _on_applied(self, applied: AppliedAction) -> None:
         self._applied_at = applied.stamp
         self._core.on_applied(applied)
@@ -195,7 +201,22 @@ class MpcNode(ManagedNode[Settings]):
         self.get_logger().warning(f"{fault.code}: {fault.text}")
 
     def health(self) -> tuple[str, dict[str, object]]:
-        return "", {"world_model": self._model.manifest.name, **self._lateness.summary()}
+        return "", {
+            "world_model": self._model.manifest.name,
+            **self._lateness.summary(),
+            **_in_words("observation_delay", self._observation_delay.estimate()),
+            **_in_words("actuation_delay", self._core.actuation_delay),
+        }
+
+
+def _in_words(name: str, delay: DelayEstimate | None) -> dict[str, object]:
+    if delay is None:
+        return {name: "not known yet"}
+    return {
+        f"{name}_ms": round(delay.value * 1e3, 2),
+        f"{name}_deviation_ms": round(delay.deviation * 1e3, 2),
+        f"{name}_samples": delay.samples,
+    }
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wm_vla_ros.belief.actions import ActionTimeline
 from wm_vla_ros.belief.belief import Belief, Correction
 from wm_vla_ros.belief.bias import BiasEstimator
+from wm_vla_ros.belief.delay import ActuationDelay, DelayEstimate
 from wm_vla_ros.belief.divergence import DivergenceWatch
 from wm_vla_ros.goals.buffer import GoalBuffer
 from wm_vla_ros.goals.path import GroundedPath
@@ -97,6 +98,7 @@ class MpcCore:
         self._timer = timer
         self._actions = ActionTimeline(spec.dt)
         self._bias = BiasEstimator(spec.translation_scale, spec.dt)
+        self._actuation = ActuationDelay(spec.translation_scale, spec.dt)
         self._belief = self._new_belief()
         self._divergence_watch = DivergenceWatch(self.config.divergence_bound, self.config.divergence_count)
         self._goals = GoalBuffer(model.encoder_id, model.latent_dim)
@@ -138,11 +140,18 @@ class MpcCore:
             self._actions.applied(applied)
 
     def on_tip(self, tip: NDArray[np.float64], at: float) -> None:
-        """Take the measured tip (3,) in metres at `at`, about once a tick: feeds the drift estimate."""
-        if not self.config.bias:
-            return
+        """Take the measured tip (3,) in metres at `at`, about once a tick: for drift and delay estimates."""
         with self._lock:
-            self._bias.update(tip, at, self._actions)
+            if self.config.bias:
+                self._bias.update(tip, at, self._actions)
+            motion = self._actuation.take(tip, at, self._actions)
+        if motion is not None:  # too long to keep the planner waiting
+            self._actuation.fit(motion)
+
+    @property
+    def actuation_delay(self) -> DelayEstimate | None:
+        """How late the arm follows its commands; None before it has moved enough."""
+        return self._actuation.estimate()
 
     def on_chunk(self, chunk: ActionChunk) -> None:
         """Keep the policy's chunk; it becomes a candidate when its goal arrives. Raises as `check_chunk`."""
@@ -171,6 +180,7 @@ class MpcCore:
         with self._lock:
             self._belief.reset()
             self._bias.reset()
+            self._actuation.reset()
             self._actions = ActionTimeline(self._spec.dt)
             self._belief = self._new_belief()
             self._divergence_watch.reset()
