@@ -174,9 +174,9 @@ class MpcNode(ManagedNode[Settings]):
         self._applied_at = applied.stamp
         self._core.on_applied(applied)
 
-    def _on_jump(self) -> None:
+    def _on_jump(self, joints: tuple[str, ...]) -> None:
         self._core.reset()
-        self._warn(FaultCode.JOINT_JUMP, "the arm is suddenly elsewhere: the belief starts anew")
+        self._warn(FaultCode.JOINT_JUMP, f"{', '.join(joints)} suddenly elsewhere: the belief starts anew")
 
     def _on_chunk(self, message: wm.ActionChunk) -> None:
         try:
