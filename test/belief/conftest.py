@@ -29,6 +29,10 @@ class Past:
         moved = np.cumsum(self.actions[:, :3] * self.spec.translation_scale, axis=0)
         self.tips = np.array([0.2, 0.0, 0.1]) + np.concatenate([np.zeros((1, 3)), moved])
 
+    def at(self, tick: float) -> np.ndarray:
+        """Tip (3,) in metres `tick` ticks after the start, between two of them too."""
+        return np.array([np.interp(tick, np.arange(self.ticks + 1), axis) for axis in self.tips.T])
+
     def timeline(self) -> ActionTimeline:
         timeline = ActionTimeline(self.spec.dt)
         for tick, action in enumerate(self.actions):

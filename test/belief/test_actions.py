@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,16 +98,50 @@ def test_reports_may_come_in_any_order_and_twice(order, repeated) -> None:
     for tick in (*order, *repeated):
         shuffled.applied(applied(tick, 0.01 * tick))
     assert shuffled.last_stamp == ordered.last_stamp
-    np.testing.assert_array_equal(shuffled.between(0.0, 25 * DT), ordered.between(0.0, 25 * DT))
+    np.testing.assert_array_equal(
+        shuffled.between(0.0, 25 * DT).actions, ordered.between(0.0, 25 * DT).actions
+    )
 
 
-def test_whole_ticks_between_two_times(timeline) -> None:
+def test_what_is_in_force_between_two_times(timeline) -> None:
     timeline.planned(plan(5, [0.7]))
-    rows = timeline.between(2 * DT, 7 * DT)
-    assert rows.shape == (5, 7)
-    np.testing.assert_allclose(rows[:, 0], [0.2, 0.3, 0.4, 0.7, 0.0], atol=1e-6)
-    assert len(timeline.between(2 * DT, 2 * DT)) == 0
-    assert len(timeline.between(3 * DT, 2 * DT)) == 0
+    span = timeline.between(2 * DT, 7 * DT)
+    assert span.actions.shape == (5, 7)
+    assert span.last == pytest.approx(1.0)
+    assert span.ticks == pytest.approx(5.0)
+    np.testing.assert_allclose(span.actions[:, 0], [0.2, 0.3, 0.4, 0.7, 0.0], atol=1e-6)
+    for end in (2 * DT, DT):
+        assert timeline.between(2 * DT, end).ticks == 0.0
+        np.testing.assert_array_equal(timeline.between(2 * DT, end).translation(), 0.0)
+
+
+def test_an_action_of_a_span_is_the_mean_of_the_ticks_that_it_overlaps(timeline) -> None:
+    """An image comes 0.4 of a tick after the driver's: 0.6 of that tick's action are still to come."""
+    timeline.planned(plan(5, [0.7]))
+    span = timeline.between(2.4 * DT, 5.2 * DT)
+    expected = [0.6 * 0.2 + 0.4 * 0.3, 0.6 * 0.3 + 0.4 * 0.4, (0.6 * 0.4 + 0.2 * 0.7) / 0.8]
+    np.testing.assert_allclose(span.actions[:, 0], expected, atol=1e-6)
+    assert span.last == pytest.approx(0.8)
+    within = timeline.between(2.4 * DT, 2.7 * DT)
+    np.testing.assert_allclose(within.actions[:, 0], [0.2], atol=1e-6)
+    assert within.ticks == pytest.approx(0.3)
+
+
+@given(cuts=st.lists(st.floats(0.0, 30.0), min_size=2, max_size=12), late=st.floats(-0.3, 0.3))
+def test_however_a_span_is_divided_the_same_is_commanded_in_all(cuts, late: float) -> None:
+    """A tick that was rounded away at every image added up to a fifth of the motion at 30 Hz."""
+    timeline = ActionTimeline(DT)
+    for tick in range(25):
+        timeline.applied(applied(tick, 0.1 * np.sin(tick)))
+    timeline.planned(plan(25, [0.7, 0.8]))
+    times = sorted((cut + late * DT) * DT for cut in cuts if cut + late * DT >= 0.0)
+    if len(times) < 2:
+        return
+    parts = [timeline.between(a, b) for a, b in pairwise(times)]
+    whole = timeline.between(times[0], times[-1])
+    assert sum(part.ticks for part in parts) == pytest.approx(whole.ticks, abs=1e-4)
+    total = sum(part.translation() for part in parts)
+    np.testing.assert_allclose(total, whole.translation(), atol=1e-4)
 
 
 def test_a_span_that_begins_before_the_history_is_unknown(timeline) -> None:

@@ -322,6 +322,38 @@ def test_a_latch_that_cannot_be_kept_is_said_and_holds_all_the_same(tmp_path: Pa
     assert set(stage.codes) == {"latch_store", "estop"}
 
 
+def test_an_encoder_that_jumps_holds_the_arm_until_a_plan_of_what_is_measured_now() -> None:
+    """Fault case 33. A plan made before the jump was made for an arm that stands elsewhere."""
+    stage = Stage()
+    stage.core.accept(stage.plan())
+    stage.tick(3)
+    before = stage.plan()
+    stage.arm.push(stage.arm.read().position + np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.0]))
+    stage.tick(1)
+    assert stage.core.state == DriverState.HOLD
+    assert [fault.code for fault in stage.faults] == ["joint_jump"]
+    assert "lift" in stage.faults[0].text
+    stage.tick(3)
+    stage.core.accept(before)
+    stage.tick(1)
+    assert stage.core.state == DriverState.HOLD
+    assert "stale" in stage.codes
+    stage.core.accept(stage.plan())
+    stage.tick(1)
+    assert stage.core.state == DriverState.ACTIVE
+    assert stage.probe.violations == []
+
+
+def test_an_arm_that_was_moved_while_disabled_has_not_jumped() -> None:
+    stage = Stage()
+    stage.tick(2)
+    stage.core.disable()
+    stage.arm.push(SPEC.home + 0.5)
+    stage.core.enable()
+    stage.tick(2)
+    assert "joint_jump" not in stage.codes
+
+
 def test_enable_twice_changes_nothing() -> None:
     """A second enable in mid-motion must not re-sync: that would be a step to the measured pose."""
     stage = Stage()

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from wm_vla_ros.belief.divergence import DivergenceWatch
 from wm_vla_ros.cli import app
 from wm_vla_ros.drivers.mock import MockSpec
 from wm_vla_ros.evaluation import faults
-from wm_vla_ros.evaluation.fault_cases import CASES, MOTION_CASES, row
+from wm_vla_ros.evaluation.fault_cases import BELIEF_CASES, CASES, MOTION_CASES, row
 from wm_vla_ros.evaluation.fault_gate import gate_under_fire
 from wm_vla_ros.evaluation.fault_rig import Rig, mock_world
 from wm_vla_ros.evaluation.faults import GATE_CASE, parse_cases, run_pure
@@ -26,12 +27,13 @@ from wm_vla_ros.safety.hold import Hold
 from wm_vla_ros.safety.limits import JointLimits
 from wm_vla_ros.safety.pace import Pace
 from wm_vla_ros.safety.watchdog import PlanWatch
+from wm_vla_ros.sensing.joints import JointStream
 from wm_vla_ros.types import Plan
 
 Patch = pytest.MonkeyPatch
 
 
-@pytest.mark.parametrize("number", sorted(CASES))
+@pytest.mark.parametrize("number", sorted((*CASES, *BELIEF_CASES)))
 def test_case_passes(number: int) -> None:
     result = next(run_pure((number,), runs=3, robot="so101"))
     assert result.examples == ()
@@ -158,6 +160,22 @@ def no_pose_sync(patch: Patch) -> None:
     patch.setattr(gate.Gate, "sync", sync)
 
 
+def order_ignored(patch: Patch) -> None:
+    patch.setattr(JointStream, "take", lambda self, state: (state, ()))
+
+
+def jumps_ignored(patch: Patch) -> None:
+    patch.setattr("wm_vla_ros.drivers.base.jumped", lambda before, after, limit: np.zeros(6, bool))
+
+
+def divergence_ignored(patch: Patch) -> None:
+    patch.setattr(DivergenceWatch, "update", lambda self, divergence: False)
+
+
+def never_holds(patch: Patch) -> None:
+    patch.setattr(DivergenceWatch, "holding", False)
+
+
 @pytest.mark.parametrize(
     "broken, numbers",
     [
@@ -179,6 +197,10 @@ def no_pose_sync(patch: Patch) -> None:
         (hold_jumps, (1, 13, 14)),
         (cached_wall_clock, (36,)),
         (no_pose_sync, (43,)),
+        (order_ignored, (31,)),
+        (jumps_ignored, (33,)),
+        (divergence_ignored, (35,)),
+        (never_holds, (35,)),
     ],
 )
 def test_a_broken_part_is_noticed(
@@ -208,12 +230,12 @@ def test_gate_under_fire_judges_every_block() -> None:
 def test_case_numbers_are_parsed() -> None:
     assert parse_cases("1-3,36, 41-42,2") == (1, 2, 3, 36, 41, 42)
     for bad in ("", "x", "1-", "16", "1-16", "3-1", "0", "-1", "1..3"):
-        with pytest.raises(ValueError, match="valid cases: 1-15, 36, 38, 41-44, 78"):
+        with pytest.raises(ValueError, match="valid cases: 1-15, 31, 33, 35-36, 38, 41-44, 78"):
             parse_cases(bad)
 
 
 def test_every_case_says_what_it_injects_and_expects() -> None:
-    for number, case in CASES.items():
+    for number, case in (*CASES.items(), *BELIEF_CASES.items()):
         inject, expected = row(case)
         assert inject, number
         assert expected, number

@@ -53,6 +53,35 @@ def test_a_belief_that_stays_off_starts_anew_from_the_measurement(make_loop, mak
     assert loop.results[-1].stats.divergence < 1e-5
 
 
+def test_a_belief_that_starting_anew_does_not_mend_gives_no_plan_until_calm(
+    make_loop, make_core, linear_model, aim
+) -> None:
+    """Fault case 35. An encoder that says something else every time is no state to plan from."""
+    off, frames = np.zeros(3), [0]
+
+    def encode(images, proprio):
+        frames[0] += 1
+        return linear_model.latent(proprio[12:15] + off * (-1.0) ** frames[0])
+
+    loop = make_loop(make_core(model=Wrapped(linear_model, encode=encode)))
+    loop.run(5)
+    aim(loop.core, TARGET, loop.now, horizon=96)
+    loop.run(5)
+    off += [0.1, 0.0, 0.0]
+    loop.run(5)
+    assert loop.results[-1].plan is not None
+    assert codes(loop.results) == ["divergence"]
+    loop.run(5)
+    assert [result.plan for result in loop.results[-5:]] == [None] * 5
+    assert codes(loop.results[-1:]) == ["divergence"]
+    off *= 0.0
+    loop.run(8)
+    assert loop.results[-1].plan is not None
+    assert codes(loop.results[-1:]) == []
+    loop.run(60)
+    np.testing.assert_allclose(loop.tip, TARGET, atol=3e-3)
+
+
 def test_a_single_outlier_is_no_reason(make_loop, make_core, linear_model) -> None:
     loop = make_loop(make_core(belief_gain=0.1, bias=False))
     for _ in range(6):

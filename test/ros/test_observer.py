@@ -32,7 +32,7 @@ class Graph:
             on_observation=self.observations.append,
             on_tip=lambda tip, at: self.tips.append((tip, at)),
             on_applied=self.applied.append,
-            on_jump=lambda: self.jumps.append(len(self.tips)),
+            on_jump=lambda names: self.jumps.append((len(self.tips), names)),
             on_refused=self.refused.append,
         )
 
@@ -121,7 +121,7 @@ def test_a_jump_is_told_before_the_tip_that_shows_it_and_the_history_starts_anew
     elsewhere = SPEC.home.copy()
     elsewhere[0] += 0.5
     graph.send_joints(1.12, elsewhere)
-    assert graph.jumps == [known]
+    assert graph.jumps == [(known, SPEC.joint_names[:1])]
     for camera in ("front", "wrist"):
         graph.send_image(camera, stamp(1.11))
     assert graph.observations == []

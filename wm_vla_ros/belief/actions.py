@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.types import AppliedAction, FloatArray, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What was commanded over a span of time: actions (n, A) of one tick each, laid from the span's start.
+
+    last: share of a tick, in (0, 1], for which the last action was in force.
+    """
+
+    actions: FloatArray
+    last: float
+
+    @property
+    def ticks(self) -> float:
+        """Length of the span in ticks."""
+        return len(self.actions) - 1 + self.last if len(self.actions) else 0.0
+
+    def translation(self) -> NDArray[np.float64]:
+        """(3,) the whole commanded translation, action units."""
+        if not len(self.actions):
+            return np.zeros(3)
+        moved = self.actions[:, :3].astype(np.float64)
+        return moved[:-1].sum(axis=0) + self.last * moved[-1]
 
 
 class ActionTimeline:
@@ -55,16 +79,34 @@ class ActionTimeline:
                 return plan.actions[row]
         return self._hold() if index else None
 
-    def between(self, start: float, end: float) -> NDArray[np.float32] | None:
-        """Actions (n, A) of the whole ticks from `start` to `end`, each looked up at its middle.
+    def between(self, start: float, end: float) -> Span | None:
+        """What was in force from `start` to `end` seconds; None when the history begins later.
 
-        None when the history does not reach back to `start`.
+        Driver ticks begin where they begin, images come when they come: an action of the span is the mean
+        over time of the two driver ticks that it overlaps, so that no share of a tick is lost or counted
+        twice, however often a span is divided.
         """
-        count = max(0, round((end - start) / self._dt))
-        rows = [self.at(start + (i + 0.5) * self._dt) for i in range(count)]
+        length = (end - start) / self._dt
+        count = int(np.ceil(length - 1e-6))
+        if count <= 0:
+            return Span(np.zeros((0, 0), np.float32), 0.0)
+        if not self._stamps:
+            return None
+        offset = (start - self._stamps[-1]) / self._dt
+        first = np.floor(offset + 1e-6)
+        phase = max(0.0, float(offset - first))
+        phase = phase if phase > 1e-6 else 0.0
+        middle = self._stamps[-1] + (first + 0.5) * self._dt
+        rows = [self.at(middle + i * self._dt) for i in range(count + (phase > 0.0))]
         if any(row is None for row in rows):
             return None
-        return np.array(rows, dtype=np.float32) if rows else np.zeros((0, 0), np.float32)
+        ticks = np.array(rows, dtype=np.float32)
+        last = min(1.0, length - (count - 1))
+        if not phase:
+            return Span(ticks, last)
+        shares = np.full((count, 1), phase, np.float32)
+        shares[-1] = max(0.0, phase + last - 1.0) / last
+        return Span(ticks[:-1] * (1.0 - shares) + ticks[1:] * shares, last)
 
     def _hold(self) -> FloatArray:
         action = np.zeros_like(self._actions[-1])

@@ -61,10 +61,10 @@ class BiasEstimator:
         start, tip_then = self._tips[0]
         if at - start < 0.9 * self._window:
             return
-        actions = timeline.between(start, at)
-        if actions is None or len(actions) == 0:
+        commanded = timeline.between(start, at)
+        if commanded is None or commanded.ticks == 0.0:
             return
         moved = (self._tips[-1][1] - tip_then) / self._scale
-        excess = (moved - actions[:, :3].sum(axis=0)) / len(actions)
+        excess = (moved - commanded.translation()) / commanded.ticks
         gain = self._dt / self._time_constant
         self._raw += gain * (np.clip(excess, -self._limit, self._limit) - self._raw)

@@ -43,7 +43,7 @@ def command(
             ):
                 results.append(result)
                 update(len(results), note=f"case {result.number} ({result.where})")
-        except faults.StackFailed as error:
+        except faults.fault_graph.StackFailed as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
     if not json:

@@ -27,6 +27,7 @@ from wm_vla_ros.safety.limits import ArmLimits, JointLimits, Joints
 from wm_vla_ros.safety.pace import Pace
 from wm_vla_ros.safety.plan_check import executable_actions
 from wm_vla_ros.safety.watchdog import Freshness, InForce, PlanWatch
+from wm_vla_ros.sensing.joints import jumped
 from wm_vla_ros.types import EE_DELTA, AppliedAction, Fault, Plan, RobotState, Severity
 
 SOURCE = "driver"
@@ -135,6 +136,7 @@ class DriverCore:
         self._enabled = False
         self._hold: Hold | None = None
         self._measured: Joints = np.zeros(len(self._limits.names))
+        self._last_read: RobotState | None = None
         # Guards everything above but the latch. Re-entrant: a callback may hand in the next plan.
         self._lock = threading.RLock()
 
@@ -230,6 +232,7 @@ class DriverCore:
             if self._enabled:
                 return
             now = self._clock.now()
+            self._last_read = None  # wherever it was before
             try:
                 self._measured = self._measure(now)
             except _Holding as cause:
@@ -264,6 +267,12 @@ class DriverCore:
         age = now - state.stamp
         if not abs(age) <= self._config.measurement_age:
             raise _Holding(FaultCode.MEASUREMENT, f"measured {age:.3f} s ago")
+        last, self._last_read = self._last_read, state
+        off = jumped(last or state, state, self._limits.step / self._limits.dt)
+        if off.any():
+            # Whatever was planned was planned for the arm as it was measured before.
+            self._watch.clear(not_before=now)
+            raise _Holding(FaultCode.JOINT_JUMP, f"suddenly elsewhere: {self._limits.describe(off)}")
         return state.position
 
     def _in_force(self, now: float) -> InForce:

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from wm_vla_ros.drivers.mock import MockSpec
 from wm_vla_ros.evaluation import fault_graph
-from wm_vla_ros.evaluation.fault_cases import CASES, MOTION_CASES, row
+from wm_vla_ros.evaluation.belief_rig import BeliefRig, BeliefWorld
+from wm_vla_ros.evaluation.fault_cases import BELIEF_CASES, CASES, MOTION_CASES, row
 from wm_vla_ros.evaluation.fault_gate import gate_under_fire
 from wm_vla_ros.evaluation.fault_rig import Rig, World, mock_world, robot_world
 from wm_vla_ros.report import Figure, Report, conditions
 
 GATE_CASE = 78
 GATE_ACTIONS = 1_000_000
-VALID_CASES = tuple(sorted((*CASES, GATE_CASE)))
+VALID_CASES = tuple(sorted((*CASES, *BELIEF_CASES, GATE_CASE)))
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,18 @@ def parse_cases(text: str) -> tuple[int, ...]:
 def run_pure(
     numbers: tuple[int, ...], runs: int, robot: str, gate_actions: int = GATE_ACTIONS
 ) -> Iterator[CaseResult]:
-    """The cases that need no process, each over `runs` seeds; motion cases on `robot`'s kinematics too."""
+    """The cases that need no process, each over `runs` seeds.
+
+    Motion cases run on `robot`'s kinematics too, those about the belief there alone.
+    """
     mock = mock_world()
     real = robot_world(robot) if set(numbers) & set(MOTION_CASES) else mock
     for number in numbers:
         if number == GATE_CASE:
             yield _gate_case(gate_actions)
+            continue
+        if number in BELIEF_CASES:
+            yield _run_belief_case(number, robot, runs)
             continue
         yield _run_case(number, mock, runs)
         if number in MOTION_CASES:
@@ -135,6 +142,18 @@ def _run_case(number: int, world: World, runs: int) -> CaseResult:
             violations += [f"seed {seed}: {text}" for text in rig.violations]
             holds += rig.holds
     return _result(number, world.name, row(case), runs, violations, holds, begun)
+
+
+def _run_belief_case(number: int, robot: str, runs: int) -> CaseResult:
+    case, world = BELIEF_CASES[number], BeliefWorld(robot)
+    violations: list[str] = []
+    begun = time.monotonic()
+    for seed in range(runs):
+        rig = BeliefRig(world, seed)
+        case(rig)
+        rig.finish()
+        violations += [f"seed {seed}: {text}" for text in rig.violations]
+    return _result(number, world.name, row(case), runs, violations, [], begun)
 
 
 def _gate_case(actions: int) -> CaseResult:

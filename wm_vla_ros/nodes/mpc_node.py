@@ -17,6 +17,7 @@ import numpy as np
 
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
+from wm_vla_ros.belief.delay import DelayEstimate, observation_delay
 from wm_vla_ros.planning.mpc import SOURCE, MpcConfig, MpcCore
 from wm_vla_ros.planning.samplers import SAMPLERS
 from wm_vla_ros.realtime import LatenessStats, Tick, Ticker, request_fifo, settle_heap
@@ -26,7 +27,7 @@ from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.spin import run
-from wm_vla_ros.safety.faults import FaultReporter
+from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.types import (
     ActionChunk,
     AppliedAction,
@@ -56,7 +57,7 @@ class Settings(NodeSettings):
     iterations: int = setting(_DEFAULTS.sampler.iterations, "iterations per tick", low=1, high=10)
     free_pace: float = setting(_DEFAULTS.free_pace, "pace in free space over the policy's", low=0.5, high=4.0)
     belief_gain: float = setting(
-        _DEFAULTS.belief_gain, "share of an image's news believed", low=0.05, high=1.0
+        _DEFAULTS.belief_gain, "share of an image's news believed, 0: estimated", low=0.0, high=1.0
     )
     bias: bool = setting(_DEFAULTS.bias, "estimate and cancel an unmodelled drift of the tool")
     deadline: float = setting(
@@ -83,6 +84,7 @@ class MpcNode(ManagedNode[Settings]):
         self._warm_up()
         self._core = self._new_core()
         self._lateness = LatenessStats()
+        self._observation_delay = observation_delay()
         self._applied_at: float | None = None
         self._writer = f"{self.get_fully_qualified_name()}-{os.getpid()}"
         self._plans = self.create_publisher(wm.Plan, "plan", qos.LATEST)
@@ -96,11 +98,11 @@ class MpcNode(ManagedNode[Settings]):
             self.door,
             spec,
             tuple(self._model.manifest.cameras),
-            on_observation=self._core.on_observation,
+            on_observation=self._on_observation,
             on_tip=self._core.on_tip,
             on_applied=self._on_applied,
             on_jump=self._on_jump,
-            on_refused=lambda text: self._warn("refused", text),
+            on_refused=lambda text: self._warn(FaultCode.REFUSED, text),
         )
 
     def activate(self) -> None:
@@ -167,19 +169,23 @@ class MpcNode(ManagedNode[Settings]):
         self._lateness.add(tick.lateness, tick.missed)
 
     # Callbacks, in the executor's thread.
+    def _on_observation(self, observation: Observation) -> None:
+        self._observation_delay.add(self.clock.now() - observation.stamp)
+        self._core.on_observation(observation)
+
     def _on_applied(self, applied: AppliedAction) -> None:
         self._applied_at = applied.stamp
         self._core.on_applied(applied)
 
-    def _on_jump(self) -> None:
+    def _on_jump(self, joints: tuple[str, ...]) -> None:
         self._core.reset()
-        self._warn("joint_jump", "the arm is suddenly elsewhere: the belief starts anew")
+        self._warn(FaultCode.JOINT_JUMP, f"{', '.join(joints)} suddenly elsewhere: the belief starts anew")
 
     def _on_chunk(self, message: wm.ActionChunk) -> None:
         try:
             self._core.on_chunk(convert.chunk_from_msg(message, self.door))
         except ValueError as error:
-            self._warn("refused", str(error))
+            self._warn(FaultCode.REFUSED, str(error))
 
     def _on_goal(self, message: wm.LatentGoal) -> None:
         if convert.is_withdrawal(message):
@@ -188,9 +194,9 @@ class MpcNode(ManagedNode[Settings]):
         try:
             self._core.on_goal(convert.goal_from_msg(message, self.door), self.clock.now())
         except ValueError as error:
-            self._warn("goal_refused", f"goal {message.sequence}: {error}")
+            self._warn(FaultCode.GOAL_REFUSED, f"goal {message.sequence}: {error}")
 
-    def _warn(self, code: str, text: str) -> None:
+    def _warn(self, code: FaultCode, text: str) -> None:
         self._faults.report(self.clock.now(), code, Severity.WARNING, SOURCE, text)
 
     def _publish_fault(self, fault: Fault) -> None:
@@ -198,7 +204,22 @@ class MpcNode(ManagedNode[Settings]):
         self.get_logger().warning(f"{fault.code}: {fault.text}")
 
     def health(self) -> tuple[str, dict[str, object]]:
-        return "", {"world_model": self._model.manifest.name, **self._lateness.summary()}
+        return "", {
+            "world_model": self._model.manifest.name,
+            **self._lateness.summary(),
+            **_in_words("observation_delay", self._observation_delay.estimate()),
+            **_in_words("actuation_delay", self._core.actuation_delay),
+        }
+
+
+def _in_words(name: str, delay: DelayEstimate | None) -> dict[str, object]:
+    if delay is None:
+        return {name: "not known yet"}
+    return {
+        f"{name}_ms": round(delay.value * 1e3, 2),
+        f"{name}_deviation_ms": round(delay.deviation * 1e3, 2),
+        f"{name}_samples": delay.samples,
+    }
 
 
 def main() -> int:

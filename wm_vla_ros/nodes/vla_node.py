@@ -23,7 +23,7 @@ from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.spin import run
-from wm_vla_ros.safety.faults import FaultReporter
+from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS
 from wm_vla_ros.types import Fault, LatentGoal, Observation, Severity
@@ -87,7 +87,7 @@ class VlaNode(ManagedNode[Settings]):
             self._spec,
             self._slow.cameras,
             on_observation=self._on_observation,
-            on_refused=lambda text: self._warn("refused", text),
+            on_refused=lambda text: self._warn(FaultCode.REFUSED, text),
         )
         self._server = InstructionServer(
             self,
@@ -95,7 +95,7 @@ class VlaNode(ManagedNode[Settings]):
             time_limit=self._time_limit,
             follow=self._follow,
             ended=self._withdraw,
-            refused=lambda text: self._warn("instruction_refused", text),
+            refused=lambda text: self._warn(FaultCode.INSTRUCTION_REFUSED, text),
         )
 
     def activate(self) -> None:
@@ -178,7 +178,7 @@ class VlaNode(ManagedNode[Settings]):
         self._newest = observation
         self._arrived.set()
 
-    def _warn(self, code: str, text: str) -> None:
+    def _warn(self, code: FaultCode, text: str) -> None:
         self._faults.report(self.clock.now(), code, Severity.WARNING, SOURCE, text)
 
     def _publish_fault(self, fault: Fault) -> None:

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.belief.actions import ActionTimeline
-from wm_vla_ros.belief.belief import Belief
+from wm_vla_ros.belief.belief import Belief, Correction
 from wm_vla_ros.belief.bias import BiasEstimator
+from wm_vla_ros.belief.delay import ActuationDelay, DelayEstimate
+from wm_vla_ros.belief.divergence import DivergenceWatch
 from wm_vla_ros.goals.buffer import GoalBuffer
 from wm_vla_ros.goals.path import GroundedPath
 from wm_vla_ros.planning.candidates import check_chunk, follow_path, hold, shifted
@@ -24,6 +26,7 @@ from wm_vla_ros.planning.objective import LatentTracking, Rollouts, Smoothness, 
 from wm_vla_ros.planning.samplers import NoFiniteCost, SamplerConfig, make_sampler
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
+from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.types import (
     ActionChunk,
     AppliedAction,
@@ -45,8 +48,9 @@ class MpcConfig:
     """Settings of the fast loop; metres, seconds, action units. method: of SAMPLERS.
 
     free_pace: path ticks per control tick where nothing is touched. lead: least time between the start of
-    planning and the plan's first action. divergence_bound, divergence_count: how far, and how many times in a
-    row, prior and posterior may part before the belief starts anew from the measurement.
+    planning and the plan's first action. belief_gain: share of an image's news that is believed, 0 to have it
+    estimated. divergence_bound, divergence_count: how far, and how many times in a row, prior and observation
+    may part before the belief starts anew from the measurement, and then before the arm holds.
     """
 
     method: str = "mppi_spline"
@@ -55,7 +59,7 @@ class MpcConfig:
     )
     free_pace: float = 1.7
     lead: float = 0.006
-    belief_gain: float = 0.7
+    belief_gain: float = 0.0
     divergence_bound: float = 0.03
     divergence_count: int = 3
     max_observation_age: float = 0.4
@@ -95,7 +99,9 @@ class MpcCore:
         self._timer = timer
         self._actions = ActionTimeline(spec.dt)
         self._bias = BiasEstimator(spec.translation_scale, spec.dt)
-        self._belief = Belief(model, self._actions, self._bias, self.config.belief_gain)
+        self._actuation = ActuationDelay(spec.translation_scale, spec.dt)
+        self._belief = self._new_belief()
+        self._divergence_watch = DivergenceWatch(self.config.divergence_bound, self.config.divergence_count)
         self._goals = GoalBuffer(model.encoder_id, model.latent_dim)
         rng = np.random.default_rng(seed)
         self._sampler = make_sampler(self.config.method, self.config.sampler, rng)
@@ -112,7 +118,6 @@ class MpcCore:
         self._last_plan: Plan | None = None
         self._sequence = 0
         self._ticks = 0
-        self._diverged = 0
         self._prediction_error = 0.0
         self._divergence = 0.0
         self._faults: list[Fault] = []
@@ -122,18 +127,14 @@ class MpcCore:
         latent = self._model.encode(observation.images, observation.proprio)
         measured = observation.proprio[self._proprio_tip]
         with self._lock:
-            try:
-                prior = self._belief.predict(observation.stamp)
-            except ValueError:  # older than anything kept
-                prior = None
-            divergence = self._belief.observe(latent, observation.stamp)
-            if divergence is None:
+            correction = self._belief.observe(latent, observation.stamp)
+            if correction is None:
                 return
-            if prior is not None:
-                error = self._model.ground(prior[None])[0, self._tip] - measured
+            if correction.prior is not None:
+                error = self._model.ground(correction.prior[None])[0, self._tip] - measured
                 self._prediction_error = float(np.linalg.norm(error))
-            self._divergence = divergence
-            self._watch_divergence(latent, observation.stamp, divergence)
+            self._divergence = correction.divergence
+            self._watch_divergence(correction)
 
     def on_applied(self, applied: AppliedAction) -> None:
         """Record what the driver did."""
@@ -141,11 +142,18 @@ class MpcCore:
             self._actions.applied(applied)
 
     def on_tip(self, tip: NDArray[np.float64], at: float) -> None:
-        """Take the measured tip (3,) in metres at `at`, about once a tick: feeds the drift estimate."""
-        if not self.config.bias:
-            return
+        """Take the measured tip (3,) in metres at `at`, about once a tick: for drift and delay estimates."""
         with self._lock:
-            self._bias.update(tip, at, self._actions)
+            if self.config.bias:
+                self._bias.update(tip, at, self._actions)
+            motion = self._actuation.take(tip, at, self._actions)
+        if motion is not None:  # too long to keep the planner waiting
+            self._actuation.fit(motion)
+
+    @property
+    def actuation_delay(self) -> DelayEstimate | None:
+        """How late the arm follows its commands; None before it has moved enough."""
+        return self._actuation.estimate()
 
     def on_chunk(self, chunk: ActionChunk) -> None:
         """Keep the policy's chunk; it becomes a candidate when its goal arrives. Raises as `check_chunk`."""
@@ -174,10 +182,12 @@ class MpcCore:
         with self._lock:
             self._belief.reset()
             self._bias.reset()
+            self._actuation.reset()
             self._actions = ActionTimeline(self._spec.dt)
-            self._belief = Belief(self._model, self._actions, self._bias, self.config.belief_gain)
+            self._belief = self._new_belief()
+            self._divergence_watch.reset()
             self._last_plan = None
-            self._diverged, self._prediction_error, self._divergence = 0, 0.0, 0.0
+            self._prediction_error, self._divergence = 0.0, 0.0
 
     def tick(self, now: float) -> TickResult:
         """Plan at `now`. The plan starts at the driver's next tick that is at least `lead` away."""
@@ -207,8 +217,11 @@ class MpcCore:
         newest, path = self._belief.newest, self._path
         if path is None or newest is None or self._goals.current(now) is not path.goal:
             return None, nothing, 0, ""
+        if self._divergence_watch.holding:
+            self._fault(now, FaultCode.DIVERGENCE, "measurement and prediction disagree: no plan on either")
+            return None, nothing, 0, ""
         if now - newest.stamp > self.config.max_observation_age:
-            self._fault(now, "observation_old", f"newest image is {now - newest.stamp:.2f} s old")
+            self._fault(now, FaultCode.OBSERVATION_OLD, f"newest image is {now - newest.stamp:.2f} s old")
             return None, nothing, 0, ""
         start = self._next_driver_tick(now)
         latent = self._belief.predict(start)
@@ -246,7 +259,7 @@ class MpcCore:
                 shift=self._ticks_since_last_plan(start),
             )
         except NoFiniteCost as error:
-            self._fault(now, "no_finite_cost", str(error))
+            self._fault(now, FaultCode.NO_FINITE_COST, str(error))
             return None, nothing, 0, ""
         final = judge(solution.actions[None])
         costs = [float(term.cost(final)[0]) for term in self._terms]
@@ -295,16 +308,20 @@ class MpcCore:
             return earliest
         return last + dt * max(1.0, np.ceil((earliest - last) / dt - 1e-6))
 
-    def _watch_divergence(self, latent: FloatArray, stamp: float, divergence: float) -> None:
-        self._diverged = self._diverged + 1 if divergence > self.config.divergence_bound else 0
-        if self._diverged >= self.config.divergence_count:
-            self._belief.reset()
-            self._belief.observe(latent, stamp)
-            self._fault(stamp, "divergence", f"prediction was {divergence:.3f} m off: belief starts anew")
-            self._diverged = 0
+    def _watch_divergence(self, correction: Correction) -> None:
+        if not self._divergence_watch.update(correction.divergence):
+            return
+        self._belief.reset()
+        self._belief.observe(correction.observed, correction.stamp)
+        then = "the arm holds until it fits again" if self._divergence_watch.holding else "it starts anew"
+        text = f"the belief was {correction.divergence:.3f} m off: {then}"
+        self._fault(correction.stamp, FaultCode.DIVERGENCE, text)
 
-    def _fault(self, now: float, code: str, text: str) -> None:
-        self._faults.append(Fault(now, code, Severity.WARNING, SOURCE, text))
+    def _new_belief(self) -> Belief:
+        return Belief(self._model, self._actions, self._bias, self.config.belief_gain or None)
+
+    def _fault(self, now: float, code: FaultCode, text: str) -> None:
+        self._faults.append(Fault(now, code.value, Severity.WARNING, SOURCE, text))
 
     def _objective(self) -> list[Term]:
         config, names = self.config, self._model.grounding_names

@@ -19,20 +19,17 @@ from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.time import TimeDoor, stamp_key
 from wm_vla_ros.sensing.frames import FrameMatcher
-from wm_vla_ros.sensing.proprio_history import ProprioHistory, in_order
-from wm_vla_ros.types import AppliedAction, Observation, RobotState
-
-# An arm moves by at most its velocity limit between two measurements; more than this factor of it, plus
-# this many rad of noise, is another arm pose altogether: a reset scene, an encoder that slipped.
-_JUMP_FACTOR, _JUMP_SLACK = 3.0, 0.05
+from wm_vla_ros.sensing.joints import JointStream
+from wm_vla_ros.sensing.proprio_history import ProprioHistory
+from wm_vla_ros.types import AppliedAction, Observation
 
 
 class Observer:
     """Subscribes to cameras, joint_states and applied_action of one arm. All callbacks in one group.
 
     on_observation, on_tip (measured tip (3,) in metres, time) and on_applied get values on the process's
-    clock; on_jump is called when the arm is suddenly somewhere else, before the tip that says so; on_refused
-    with the words for a message that cannot be used.
+    clock; on_jump is called with the joints' names when the arm is suddenly somewhere else, before the tip
+    that says so; on_refused with the words for a message that cannot be used.
     """
 
     def __init__(
@@ -46,7 +43,7 @@ class Observer:
         on_refused: Callable[[str], None],
         on_tip: Callable[[NDArray[np.float64], float], None] = lambda tip, at: None,
         on_applied: Callable[[AppliedAction], None] = lambda applied: None,
-        on_jump: Callable[[], None] = lambda: None,
+        on_jump: Callable[[tuple[str, ...]], None] = lambda names: None,
     ) -> None:
         self._door = door
         self._spec = spec
@@ -54,6 +51,7 @@ class Observer:
         self._cameras = cameras
         self._callbacks = on_observation, on_tip, on_applied, on_jump
         self._refused = on_refused
+        self._joints = JointStream(spec)
         self._start_anew()
         node.create_subscription(JointState, "joint_states", self._on_joints, qos.STATE)
         node.create_subscription(wm.AppliedAction, "applied_action", self._on_applied, qos.HISTORY)
@@ -64,28 +62,22 @@ class Observer:
     def _start_anew(self) -> None:
         self._history = ProprioHistory(self._kinematics)
         self._frames = FrameMatcher(self._cameras)
-        self._last: RobotState | None = None
 
     def _on_joints(self, message: JointState) -> None:
         _, on_tip, _, on_jump = self._callbacks
         try:
-            state = in_order(convert.joint_state_from_msg(message, self._door), self._spec)
-            if self._last is not None and self._jumped(self._last, state):
-                self._start_anew()
-                on_jump()
-            self._history.on_joints(state)
+            taken = self._joints.take(convert.joint_state_from_msg(message, self._door))
         except ValueError as error:
             self._refused(str(error))
             return
-        self._last = state
+        if taken is None:
+            return
+        state, jumped = taken
+        if jumped:
+            self._start_anew()
+            on_jump(jumped)
+        self._history.on_joints(state)
         on_tip(self._kinematics.tip_position(state.position), state.stamp)
-
-    def _jumped(self, before: RobotState, after: RobotState) -> bool:
-        elapsed = after.stamp - before.stamp
-        if elapsed <= 0.0:
-            return False
-        most = self._spec.velocity_limit * (_JUMP_FACTOR * elapsed) + _JUMP_SLACK
-        return bool((abs(after.position - before.position) > most).any())
 
     def _on_applied(self, message: wm.AppliedAction) -> None:
         try:

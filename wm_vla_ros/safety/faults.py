@@ -38,9 +38,18 @@ class FaultCode(StrEnum):
     UNREACHABLE = "unreachable"  # the action map found no finite joint target
     MEASUREMENT = "measurement"  # joints not finite, stale, or out of limits
     BACKEND = "backend"  # the arm's own interface raised
+    JOINT_JUMP = "joint_jump"  # joints are measured where no motion can have brought them
     # The arm is stopped for good, until reset and enable.
     ESTOP = "estop"
     LATCH_STORE = "latch_store"  # the latch could not be kept on disk, or read back
+    # The planner makes no plan, or starts its belief anew.
+    OBSERVATION_OLD = "observation_old"  # the newest image is too old to plan on
+    NO_FINITE_COST = "no_finite_cost"  # every imagined future costs NaN or infinity
+    DIVERGENCE = "divergence"  # prediction and observation part
+    # What the planner or the policy does not take in; what it had before stays in force.
+    REFUSED = "refused"  # a message that cannot be used
+    GOAL_REFUSED = "goal_refused"
+    INSTRUCTION_REFUSED = "instruction_refused"
 
 
 @dataclass(slots=True)

@@ -1,0 +1,103 @@
+"""What the planner is told about the arm is late, broken, or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from wm_vla_ros.drivers.base import DriverState
+from wm_vla_ros.evaluation.belief_rig import FRAME_TICKS, BeliefRig
+from wm_vla_ros.evaluation.fault_rig import Rig
+from wm_vla_ros.planning.mpc import MpcConfig
+from wm_vla_ros.safety.faults import FaultCode
+from wm_vla_ros.types import RobotState
+
+
+def joints_out_of_order(rig: BeliefRig) -> None:
+    """31 | joint_states out of order | older dropped; belief monotonic"""
+    waiting: list[RobotState] = []
+
+    def deliver(states: list[RobotState]) -> list[RobotState]:
+        """Some wait for up to 100 ms, some come twice, and what comes together comes shuffled."""
+        waiting.extend(states)
+        now = states[-1].stamp
+        due = [s for s in waiting if rig.rng.random() < 0.6 or now - s.stamp > 0.1]
+        kept = [s for s in waiting if not any(s is other for other in due)]
+        due += [s for s in due if rig.rng.random() < 0.2]
+        waiting[:] = kept
+        return [due[i] for i in rig.rng.permutation(len(due))]
+
+    target = rig.aim()
+    rig.tick(int(rig.rng.integers(1, 8)))
+    rig.deliver = deliver
+    seen = rig.frames
+    rig.tick(60)
+    rig.expect(rig.frames > seen + 10, "observations stopped")
+    worst = max(result.stats.prediction_error for result in rig.results)
+    rig.expect(worst < 0.004, f"the belief was {worst * 1e3:.1f} mm off the arm")
+    missed = float(np.linalg.norm(rig.tip - target))
+    rig.expect(missed < 0.004, f"the arm ends {missed * 1e3:.1f} mm from its goal")
+
+
+def joint_broken(rig: Rig) -> None:
+    """33 | a joint NaN, an encoder jump | HOLD; fault names the joint"""
+    rig.warm_up()
+    joint = int(rig.rng.integers(len(rig.spec.joint_names)))
+    nan = rig.rng.random() < 0.5
+    # Beyond three ticks at the velocity limit, which an arm may have made of two measurements.
+    off = np.nan if nan else float(rig.rng.choice([-1, 1]) * rig.rng.uniform(0.4, 1.5))
+    code = FaultCode.MEASUREMENT if nan else FaultCode.JOINT_JUMP
+    real: Callable[[], RobotState] = rig.backend.read
+
+    def read() -> RobotState:
+        state = real()
+        position = state.position.copy()
+        position[joint] += off
+        return RobotState(state.stamp, state.names, position, state.velocity)
+
+    begun = rig.now
+    made_before = rig.plan(start=begun)
+    rig.backend.read = read  # type: ignore[method-assign]
+    for _ in range(int(rig.rng.integers(1, 12))):
+        rig.tick()
+        rig.expect(rig.core.state == DriverState.HOLD, f"is {rig.core.state} on a broken measurement")
+    name = rig.spec.joint_names[joint]
+    named = any(fault.code == code and name in fault.text and fault.stamp >= begun for fault in rig.faults)
+    rig.expect(named, f"{code} was not published with {name}")
+    if not nan:
+        rig.send_bad(made_before, FaultCode.STALE)
+    rig.backend.read = real  # type: ignore[method-assign]
+    rig.tick(4)
+    if not nan:  # an arm that did not move may go on with its plan, as long as that is valid
+        rig.expect(rig.core.state == DriverState.HOLD, "moves before a plan of the arm as it is now")
+    rig.end_either_way()
+
+
+def belief_diverges(rig: BeliefRig) -> None:
+    """35 | belief diverges from measurement | bound exceeded for 3 cycles: replan from measurement or HOLD"""
+    count = MpcConfig().divergence_count
+    rig.aim(ticks=150)
+    rig.tick(int(rig.rng.integers(10, 20)))
+    rig.expect(rig.results[-1].plan is not None, "no plan before the injection")
+    rig.expect(not rig.faults, "a fault before the injection")
+    begun, seen = rig.now, rig.frames
+    while rig.frames < seen + 3 * count:
+        # Far from the last one and from the truth, whichever the belief has come to trust.
+        side = 1.0 if (rig.frames - seen) % 2 == 0 else -1.0
+        rig.model.misread = side * rig.rng.uniform(0.1, 0.2) * np.array([0.6, 0.8, 0.0])
+        rig.tick()
+        wrong = rig.frames - seen
+        if wrong < count:
+            rig.expect(not rig.flagged(FaultCode.DIVERGENCE, begun), f"acted on {wrong} frames")
+        elif wrong < 2 * count:
+            rig.expect(rig.flagged(FaultCode.DIVERGENCE, begun), f"{wrong} frames off and no fault")
+        else:
+            rig.expect(
+                rig.results[-1].plan is None, "still plans on a belief that starting anew did not mend"
+            )
+    rig.model.misread = np.zeros(3)
+    rig.tick((2 * count + 2) * FRAME_TICKS)
+    rig.expect(rig.results[-1].plan is not None, "no plan after calm")
+    error = rig.results[-1].stats.prediction_error
+    rig.expect(error < 0.004, f"the belief is still {error * 1e3:.1f} mm off")
