@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,6 +110,49 @@ def _plot_benches(path: Path, benches: Mapping[LoopCondition, Bench]) -> None:
 app.command("loop")(
     with_stack_options(loop, KIND, without=("speed", "use_sim_time", "layout_for", "rate", "realtime"))
 )
+
+
+@app.command()
+def transport(
+    seconds: Annotated[
+        float, typer.Option(min=1.0, max=3600.0, help="How long each payload is sent over each transport.")
+    ] = 10.0,
+    transports: Annotated[
+        str, typer.Option(help='"shm": config/fastdds.xml, "udp": the driver\'s; "none" is always measured.')
+    ] = "shm,udp",
+    sizes: Annotated[str, typer.Option(help="Images, WIDTHxHEIGHT.")] = "96x96,224x224,640x480",
+    json: JsonFlag = False,
+) -> None:
+    """How long an image and a latent goal take between two processes, with and without a Fast DDS profile.
+
+    transport.<payload>.<transport>.p50_ms, .p99_ms, .lost: 30 messages a second, one payload at a time, at
+    default scheduling; goals are as large as those of the shipped models.
+    """
+    from wm_vla_ros.bringup.session import keep_to_ourselves
+    from wm_vla_ros.commands.progress import bar
+    from wm_vla_ros.evaluation.transport_bench import (
+        RATE,
+        parse_sizes,
+        parse_transports,
+        payloads,
+        run_transports,
+        shipped_goal,
+    )
+    from wm_vla_ros.report import Report, conditions, emit
+
+    keep_to_ourselves()
+    names = parse_transports(transports)
+    chosen = payloads(parse_sizes(sizes), *shipped_goal(defaults().world_model, defaults().policy))
+    where = {
+        "rate_hz": RATE,
+        "seconds": seconds,
+        "goal_shape": chosen["goal"]["shape"],
+        "discovery_range": os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"],
+        **conditions(),
+    }
+    with bar("transports", len(names)) as progress:
+        figures = run_transports(names, chosen, seconds, progress)
+    emit(Report("bench transport", where, figures), json)
 
 
 @app.command("policy")
