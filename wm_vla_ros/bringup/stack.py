@@ -135,6 +135,9 @@ _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
+    # OpenCV and the tokenizers have pools of their own, which OpenMP's variables do not reach.
+    "OPENCV_FOR_THREADS_NUM": "1",
+    "RAYON_NUM_THREADS": "1",
     "LP_NUM_THREADS": "0",
 }
 
