@@ -49,14 +49,11 @@ def plot_lateness(path: Path, runs: Mapping[LoopCondition, NDArray[np.float64]])
                 panel.step(at, share, where="pre", label=label, color=f"C{colour}", linewidth=1.4)
             bound = LATE_SHARE * 1e3 / rate
             panel.axvline(bound, color="0.4", linewidth=0.9, linestyle="--")
-            panel.annotate(
-                f"late: {bound:g} ms", (bound, 1.0), xytext=(3, -9), textcoords="offset points", fontsize=7
-            )
             panel.set(xscale="log", yscale="log", xlim=(_LEAST, 1.3 * most), ylim=(0.8 * fewest, 1.2))
-            panel.set_title(f"{rate} Hz, SCHED_{kind.upper()}", fontsize=9)
+            panel.set_title(f"{rate} Hz, SCHED_{kind.upper()}; late from {bound:g} ms", fontsize=9)
             panel.grid(alpha=0.3)
             if panel.lines[:-1]:  # the last is the bound
-                panel.legend(fontsize=8, loc="upper right")
+                panel.legend(fontsize=8, loc="lower left")
     for panel in panels[-1]:
         panel.set_xlabel("tick starts late by more than, ms", fontsize=8)
     for panel in panels[:, 0]:
