@@ -33,8 +33,8 @@ COMMANDS = sorted(leaves(typer.main.get_command(cli.app)))
 
 def test_the_promised_commands_exist() -> None:
     promised = {
-        ("bench", "loop"), ("data", "collect"), ("data", "info"), ("demo",), ("doctor",),
-        ("eval", "imagination"), ("eval", "tasks"), ("faults",), ("train", "policy"),
+        ("bench", "loop"), ("bench", "transport"), ("data", "collect"), ("data", "info"), ("demo",),
+        ("doctor",), ("eval", "imagination"), ("eval", "tasks"), ("faults",), ("train", "policy"),
         ("train", "world-model"),
     }  # fmt: skip
     assert promised - set(COMMANDS) == set()

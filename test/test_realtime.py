@@ -200,3 +200,11 @@ def test_lateness_is_summed_up_over_the_window_and_missed_ticks_over_the_life():
     assert (summary["ticks"], summary["missed_ticks"]) == (300, 1)
     assert summary["late_p50_ms"] == pytest.approx(2.5)
     assert summary["late_p99_ms"] == pytest.approx(2.99)
+
+
+def test_lateness_of_a_young_loop_is_that_of_the_ticks_it_had():
+    """A ring that was made full of zeros must not count them as ticks on time."""
+    stats = LatenessStats(window=100)
+    for _ in range(3):
+        stats.add(0.004, 0)
+    assert stats.summary()["late_p50_ms"] == pytest.approx(4.0)

@@ -10,7 +10,7 @@ import os
 import queue
 import sys
 import threading
-from collections import deque
+from array import array
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -75,22 +75,25 @@ class Ticker:
 
 
 class LatenessStats:
-    """Lateness of the last ticks, for diagnostics. Written by one thread; readers may be a tick behind."""
+    """Lateness of the last ticks, for diagnostics. Written by one thread; readers may be a tick behind.
+
+    A ring of plain doubles, made once: a tick that is recorded allocates nothing.
+    """
 
     def __init__(self, window: int = 500) -> None:
-        self._lateness: deque[float] = deque(maxlen=window)
+        self._lateness = array("d", bytes(8 * window))
         self._ticks = 0
         self._missed = 0
 
     def add(self, lateness: float, missed: int) -> None:
         """One tick: lateness in s, and the periods that were skipped before it."""
-        self._lateness.append(lateness)
+        self._lateness[self._ticks % len(self._lateness)] = lateness
         self._ticks += 1
         self._missed += missed
 
     def summary(self) -> dict[str, object]:
         """Ticks and missed ticks since the start; median and 99th percentile of the last ticks, ms."""
-        recent = sorted(self._lateness)
+        recent = sorted(self._lateness[: self._ticks])
         out: dict[str, object] = {"ticks": self._ticks, "missed_ticks": self._missed}
         if recent:
             out["late_p50_ms"] = round(recent[len(recent) // 2] * 1e3, 3)

@@ -84,6 +84,16 @@ def test_a_newer_plan_takes_over_at_its_start_and_not_before(timeline) -> None:
     ]
 
 
+def test_of_several_plans_for_one_tick_the_newest_counts_and_no_earlier_tick_is_forgotten(timeline) -> None:
+    """At 200 plans a second, eight kept plans reached back two ticks: what came before looked like HOLD."""
+    for tick in range(5, 11):
+        for count in range(4):
+            timeline.planned(plan(tick, [0.1 * tick + 0.01 * count], sequence=4 * tick + count))
+    assert [round(float(timeline.at((tick + 0.5) * DT)[0]), 2) for tick in range(5, 11)] == [
+        0.53, 0.63, 0.73, 0.83, 0.93, 1.03,
+    ]  # fmt: skip
+
+
 def test_old_plans_are_forgotten(timeline) -> None:
     for i in range(100):
         timeline.planned(plan(5 + i, [0.1], sequence=i))

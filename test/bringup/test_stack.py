@@ -51,7 +51,8 @@ def test_the_parameter_file_holds_only_parameters_that_exist_and_under_any_names
 def test_files_and_environment_exist(kind):
     for one in kind.nodes:
         assert one.parameters_file.is_file()
-        assert one.environment["OMP_NUM_THREADS"] == "1"
+        for library in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "RAYON_NUM_THREADS"):
+            assert one.environment[library] == "1"
 
 
 def test_without_a_choice_the_parameter_file_holds(kind):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.graph, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -48,6 +49,22 @@ def test_the_benchmark_reports_every_figure_that_it_promises(tmp_path):
     assert figures["rss.fast_mb"]["value"] <= 350
     assert figures["rss.stack_mb"]["value"] <= 4000
     assert (tmp_path / "loop.png").stat().st_size > 10_000
+
+
+def test_another_condition_says_so_in_every_name_and_leaves_no_hog(tmp_path):
+    """Rate, hogs and scheduling reach the nodes: the loop really runs at 100 Hz."""
+    chosen = ("--rates", "100", "--hogs", "1", "--scheduling", "other")
+    _, figures = wm_vla("bench", "loop", "--seconds", "8", *chosen, cwd=tmp_path)
+    assert all(name.endswith(".100hz.hogs1.other") for name in figures), list(figures)
+    ticks = figures["loop.rate_hz.100hz.hogs1.other"]["n"]
+    ticks += figures["loop.missed_ticks.100hz.hogs1.other"]["value"]
+    assert 600 < ticks < 1200
+    burning = [process for process in psutil.process_iter(["cmdline"]) if _is_hog(process)]
+    assert burning == []
+
+
+def _is_hog(process: psutil.Process) -> bool:
+    return any(word == "wm_vla_ros.evaluation.hogs" for word in process.info["cmdline"] or ())
 
 
 def test_the_demos_exit_code_is_its_verdict_and_its_film_is_there(tmp_path):

@@ -61,6 +61,28 @@ def test_a_late_tick_is_one_that_begins_after_a_fifth_of_the_period():
     assert figures(recording)["loop.late_ratio"] == pytest.approx(2 / 500)
 
 
+def test_a_faster_loop_is_judged_by_its_own_period():
+    times = 100.0 + 0.5 * DT * np.arange(1000)
+    recording = Recording([stats(i, t) for i, t in enumerate(times)], steady().applied)
+    for index, lateness in ((10, 1.9), (20, 2.1)):
+        recording.stats[index] = stats(index, times[index], lateness=lateness)
+    found = {
+        figure.name: figure.value
+        for figure in loop_figures(recording, Span(100.0, 110.0), [Span(101.0, 105.0)], DT, period=0.5 * DT)
+    }
+    assert found["loop.late_ratio"] == pytest.approx(1 / 1000)
+    assert found["loop.rate_hz"] == pytest.approx(100.0)
+    assert (found["driver.rate_hz"], found["loop.missed_actions"]) == (pytest.approx(50.0), 0)
+
+
+def test_the_latest_tick_is_one_that_was_left_out():
+    recording = steady()
+    recording.stats[250:] = [stats(i, 100.1 + DT * i, missed=5) for i in range(250, 500)]
+    recording.stats[250] = stats(250, 100.1 + DT * 250, lateness=3.0, missed=5)
+    assert figures(recording)["loop.lateness_max_ms"] == pytest.approx(103.0)
+    assert figures(recording)["loop.gap_max_ms"] == pytest.approx(120.0)
+
+
 def test_ticks_that_were_left_out_count_as_late():
     recording = steady(490)
     recording.stats[-1] = stats(489, 100.0 + DT * 489, missed=10)

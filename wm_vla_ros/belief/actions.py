@@ -65,8 +65,12 @@ class ActionTimeline:
         del self._stamps[:oldest], self._actions[:oldest]
 
     def planned(self, plan: Plan) -> None:
-        """Record what was just sent to the driver."""
-        self._plans = [*self._plans[-7:], plan]
+        """Record what was just sent to the driver.
+
+        From its start on it supersedes the plans before, as it does in the driver.
+        """
+        before = [one for one in self._plans if one.start < plan.start - 0.5 * self._dt]
+        self._plans = [*before[-7:], plan]
 
     def at(self, time: float) -> FloatArray | None:
         """Action (A,) in force at `time` (seconds), or None before anything is known."""

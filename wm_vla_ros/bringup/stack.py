@@ -31,13 +31,15 @@ class Argument:
     """One value that whoever starts a stack may choose.
 
     kind: bool, int, float or str. targets: (node, parameter) pairs that take it. Without a value the
-    parameter file's holds, so no default is written twice.
+    parameter file's holds, so no default is written twice. meanings: what a value becomes as a parameter
+    where that is not the value itself; None leaves the parameter as it is.
     """
 
     name: str
     kind: type
     description: str
     targets: tuple[tuple[str, str], ...]
+    meanings: Mapping[Value, Value | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,9 @@ class StackKind:
             if value is None:
                 continue
             typed = _checked(known[name], value)
-            for node, parameter in known[name].targets:
-                overrides[node][parameter] = typed
+            meant = known[name].meanings.get(typed, typed)
+            for node, parameter in known[name].targets if meant is not None else ():
+                overrides[node][parameter] = meant
         nodes = tuple(
             NodeSpec(
                 name=node.name,
@@ -132,6 +135,9 @@ _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
+    # OpenCV and the tokenizers have pools of their own, which OpenMP's variables do not reach.
+    "OPENCV_FOR_THREADS_NUM": "1",
+    "RAYON_NUM_THREADS": "1",
     "LP_NUM_THREADS": "0",
 }
 
@@ -171,6 +177,14 @@ def _simulation() -> StackKind:
         ),
         Argument("policy", str, "LeRobot policy: name in models/, folder or hub id", ((SLOW, "policy"),)),
         Argument("vla_latency", float, "extra latency of the slow loop, s", ((SLOW, "vla_latency"),)),
+        Argument("rate", float, "plans per second, a multiple of the control rate", ((FAST, "rate"),)),
+        Argument(
+            "realtime",
+            bool,
+            "SCHED_FIFO where it is permitted, each node at its own priority",
+            tuple((n, "realtime_priority") for n in (DRIVER, CAMERAS, FAST)),
+            meanings={True: None, False: 0},
+        ),
     )
     nodes = (
         node(DRIVER, OnExit.STOP, {}),

@@ -76,4 +76,4 @@ def command(
 
 
 # Each instruction brings its own scene, and 50 Hz means real time.
-command = with_stack_options(command, KIND, without=("layout_for", "speed", "use_sim_time"))
+command = with_stack_options(command, KIND, without=("layout_for", "speed", "use_sim_time", "rate"))

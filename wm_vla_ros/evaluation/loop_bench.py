@@ -1,7 +1,8 @@
-"""`wm-vla bench loop`: does the fast loop keep its 50 Hz while the slow one is busy?
+"""`wm-vla bench loop`: does the fast loop keep its rate while the slow one, and others, are busy?
 
 The real stack, as processes, with an instruction always under way. The machine's own jitter is measured in
-the same run, before the stack starts and beside it all the time (`evaluation.machine_noise`).
+the same run, before the stack starts and beside it all the time (`evaluation.machine_noise`). CPU hogs, where
+there are any, burn while it is measured.
 """
 
 from __future__ import annotations
@@ -14,13 +15,24 @@ from typing import TYPE_CHECKING
 from wm_vla_ros.bringup.session import running
 from wm_vla_ros.bringup.stack import FAST, StackSpec
 from wm_vla_ros.clock import Clock, MonotonicClock
+from wm_vla_ros.evaluation.hogs import hogs
 from wm_vla_ros.evaluation.machine_noise import machine_watched
-from wm_vla_ros.evaluation.recording import Recording, Span, loop_figures, wait_for_the_end
+from wm_vla_ros.evaluation.recording import (
+    Recording,
+    Span,
+    between,
+    loop_figures,
+    tick_lateness,
+    wait_for_the_end,
+)
 from wm_vla_ros.report import Figure
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.tasks import INSTRUCTIONS
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from wm_vla_ros.bringup.runner import StackRunner
     from wm_vla_ros.ros.client import StackClient
 
@@ -57,8 +69,9 @@ def run_bench(
     log: Callable[[str], None],
     progress: Callable[[float], None] = lambda done: None,
     clock: Clock | None = None,
+    hog_count: int = 0,
 ) -> Bench:
-    """Measure for `seconds`. Raises StackRefused when the stack does not come up."""
+    """Measure for `seconds`, beside `hog_count` hogs. Raises StackRefused when the stack does not come up."""
     clock = clock or MonotonicClock()
     with machine_watched() as idle:
         clock.sleep_until(clock.now() + BASELINE_SECONDS)
@@ -66,7 +79,7 @@ def run_bench(
         from wm_vla_ros.ros.recorder import Recorder
 
         bench = Bench(Recorder(client, spec, world=False).recording)
-        with machine_watched() as busy:
+        with hogs(hog_count), machine_watched() as busy:
             _keep_busy(bench, client, runner, seconds, clock, progress)
         wait_for_the_end(bench.recording, bench.span.end, clock)
     bench.baseline = idle.figures("idle") + busy.figures("busy")
@@ -74,17 +87,22 @@ def run_bench(
     return bench
 
 
-def bench_figures(bench: Bench, dt: float) -> tuple[Figure, ...]:
-    """The figures of a run. dt: control period, s. Raises ValueError as `loop_figures`."""
+def bench_figures(bench: Bench, dt: float, period: float | None = None) -> tuple[Figure, ...]:
+    """The figures of a run. dt, period: as of `loop_figures`. Raises ValueError as that does."""
     followed = sum(item.end - item.start for item in bench.instructions)
     whole = bench.span.end - bench.span.start
     return (
-        *loop_figures(bench.recording, bench.span, bench.instructions, dt, bench.stalls),
+        *loop_figures(bench.recording, bench.span, bench.instructions, dt, bench.stalls, period),
         Figure("loop.busy_ratio", followed / whole, "", len(bench.instructions)),
         Figure("rss.fast_mb", bench.memory.get(FAST, float("nan")), "MB"),
         Figure("rss.stack_mb", sum(bench.memory.values()), "MB", len(bench.memory)),
         *bench.baseline,
     )
+
+
+def bench_lateness(bench: Bench, period: float) -> NDArray[np.float64]:
+    """ms (n,) that each tick of a run was late. period: of the fast loop, s."""
+    return tick_lateness(between(bench.recording.stats, bench.span.start, bench.span.end), period)
 
 
 def _keep_busy(

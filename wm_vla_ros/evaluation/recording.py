@@ -4,6 +4,8 @@ How the figures are defined:
 - loop.rate_hz: ticks that the fast loop did, over the whole time.
 - loop.late_ratio: ticks that began more than a fifth of a period after their deadline, or were left out
   altogether, over all ticks that were due.
+- loop.lateness_max_ms: as lateness_p99_ms, but ticks that were left out count up to the next that began.
+- loop.gap_max_ms: longest time between the beginnings of two ticks that followed each other.
 - loop.missed_actions: ticks of the driver, while an instruction was being followed, in which no action of a
   plan was in force. An instruction is followed from the first action towards its first goal to its end.
 - loop.missed_in_stalls: those of them that fell into a time in which a core of the machine ran nothing at
@@ -65,14 +67,20 @@ def between[T: (LoopStats, AppliedAction, Moment, Fault)](
 
 
 def loop_figures(
-    recording: Recording, span: Span, instructions: Sequence[Span], dt: float, stalls: Sequence[Span] = ()
+    recording: Recording,
+    span: Span,
+    instructions: Sequence[Span],
+    dt: float,
+    stalls: Sequence[Span] = (),
+    period: float | None = None,
 ) -> tuple[Figure, ...]:
     """The fast loop's figures over `span`, which holds the `instructions`. dt: control period, s.
 
-    stalls: when the machine stood still.
+    stalls: when the machine stood still. period: of the fast loop, s, where it is not the control period.
 
     Raises ValueError when the fast loop or the driver was not heard of at all.
     """
+    period = period or dt
     stats = between(recording.stats, span.start, span.end)
     applied = between(recording.applied, span.start, span.end)
     if not stats or not applied:
@@ -82,7 +90,7 @@ def loop_figures(
     ticks = stats[-1].tick - stats[0].tick + 1
     missed = stats[-1].missed_ticks - stats[0].missed_ticks
     lateness = np.array([item.lateness_ms for item in stats])
-    late_share = float(np.mean(lateness > LATE_SHARE * dt * 1e3))
+    late_share = float(np.mean(lateness > LATE_SHARE * period * 1e3))
     plans = np.array([item.plan_ms for item in stats if item.iterations > 0])
     ages = np.array([item.observation_age_ms for item in stats if item.iterations > 0])
     periods = np.diff([item.stamp for item in applied]) * 1e3
@@ -93,6 +101,8 @@ def loop_figures(
         Figure("loop.late_ratio", (late_share * ticks + missed) / (ticks + missed), "", ticks + missed),
         Figure("loop.missed_ticks", missed, "", ticks + missed),
         Figure("loop.lateness_p99_ms", _percentile(lateness, 99), "ms", len(lateness)),
+        Figure("loop.lateness_max_ms", float(tick_lateness(stats, period).max()), "ms", ticks + missed),
+        Figure("loop.gap_max_ms", _longest_gap(stats), "ms", len(stats)),
         Figure("loop.missed_actions", sum(_missed_actions(applied, item, dt) for item in followed), "", due),
         Figure(
             "loop.missed_in_stalls",
@@ -108,6 +118,18 @@ def loop_figures(
         Figure("driver.period_p99_ms", _percentile(periods, 99), "ms", len(periods)),
     ]
     return tuple(figures)
+
+
+def tick_lateness(stats: Sequence[LoopStats], period: float) -> NDArray[np.float64]:
+    """ms that each tick was late, those that were left out included: they wait for the next that began.
+
+    stats: at least one. period: s.
+    """
+    late = [item.lateness_ms for item in stats]
+    for before, after in pairwise(stats):
+        missed = after.missed_ticks - before.missed_ticks
+        late += [after.lateness_ms + 1e3 * period * (count + 1) for count in range(missed)]
+    return np.array(late)
 
 
 def held_rate(figures: Sequence[Figure], least: float) -> bool:
@@ -158,6 +180,12 @@ def _missed_in_stalls(applied: Sequence[AppliedAction], span: Span, dt: float, s
         if any(stall.start < after and stall.end > before for stall in stalls):
             lost += round((after - before) / dt) - 1
     return min(lost, _missed_actions(applied, span, dt))
+
+
+def _longest_gap(stats: Sequence[LoopStats]) -> float:
+    """Over ticks with adjacent numbers, in ms: statistics that were lost on the way are no gap."""
+    gaps = [after.stamp - before.stamp for before, after in pairwise(stats) if after.tick == before.tick + 1]
+    return 1e3 * max(gaps, default=float("nan"))
 
 
 def _percentile(values: NDArray[np.float64], q: float) -> float:

@@ -1,4 +1,4 @@
-"""The fast loop: 50 times a second a plan towards the latent goal, from the predicted state.
+"""The fast loop: once or more per control tick a plan towards the latent goal, from the predicted state.
 
 Three threads: the planner at absolute deadlines, under SCHED_FIFO where that is permitted; the executor,
 which converts messages and runs the image encoder; the main thread, which waits for the end. No torch in
@@ -18,6 +18,7 @@ import numpy as np
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
 from wm_vla_ros.belief.delay import DelayEstimate, observation_delay
+from wm_vla_ros.planning.cadence import MAX_RATE, cadence
 from wm_vla_ros.planning.mpc import SOURCE, MpcConfig, MpcCore
 from wm_vla_ros.planning.samplers import SAMPLERS
 from wm_vla_ros.realtime import LatenessStats, Tick, Ticker, request_fifo, settle_heap
@@ -37,9 +38,6 @@ from wm_vla_ros.types import (
     Severity,
 )
 
-# When to plan: this long after the driver's tick, so that the plan is there well before the next one.
-PHASE = 0.004
-_PHASE_TOLERANCE = 0.003
 # SCHED_FIFO priority of every other thread of this process, where the planner's is permitted.
 _EXECUTOR_PRIORITY = 10
 _WARM_UP_TICKS = 20
@@ -53,6 +51,12 @@ class Settings(NodeSettings):
     robot: str = setting("", "robot spec, by name")
     world_model: str = setting("", "world model: a name in models/, or a folder")
     sampler: str = setting(_DEFAULTS.method, "how plans are searched for", choices=tuple(SAMPLERS))
+    rate: float = setting(
+        0.0,
+        "plans per second, a whole multiple of the robot's control rate; 0: that rate",
+        low=0.0,
+        high=MAX_RATE,
+    )
     samples: int = setting(_DEFAULTS.sampler.samples, "rollouts per iteration", low=8, high=1024)
     iterations: int = setting(_DEFAULTS.sampler.iterations, "iterations per tick", low=1, high=10)
     free_pace: float = setting(_DEFAULTS.free_pace, "pace in free space over the policy's", low=0.5, high=4.0)
@@ -61,7 +65,10 @@ class Settings(NodeSettings):
     )
     bias: bool = setting(_DEFAULTS.bias, "estimate and cancel an unmodelled drift of the tool")
     deadline: float = setting(
-        _DEFAULTS.deadline, "no iteration starts later in a tick, s", low=0.001, high=0.02
+        _DEFAULTS.deadline,
+        "no iteration starts later in a tick, s; at most 0.6 of the period",
+        low=0.001,
+        high=0.02,
     )
     max_observation_age: float = setting(
         _DEFAULTS.max_observation_age, "older than this, s, no plan is made", low=0.05, high=2.0
@@ -80,6 +87,7 @@ class MpcNode(ManagedNode[Settings]):
     def configure(self) -> None:
         settings = self.settings
         self._spec = spec = load_robot(settings.robot)
+        self._cadence = cadence(settings.rate, spec.dt)
         self._model = world_models.load(settings.world_model, robot=spec)
         self._warm_up()
         self._core = self._new_core()
@@ -122,7 +130,7 @@ class MpcNode(ManagedNode[Settings]):
             free_pace=settings.free_pace,
             belief_gain=settings.belief_gain,
             bias=settings.bias,
-            deadline=settings.deadline,
+            deadline=min(settings.deadline, self._cadence.deadline),
             max_observation_age=settings.max_observation_age,
         )
         return MpcCore(self._model, self._spec, config, seed=settings.sampler_seed)
@@ -141,20 +149,21 @@ class MpcNode(ManagedNode[Settings]):
             core.on_chunk(ActionChunk(now, tick, manifest.action_space, spec.dt, actions))
             path = np.repeat(self._model.encode(images, proprio)[None], len(actions), axis=0)
             core.on_goal(LatentGoal(now, tick, "", self._model.encoder_id, path, spec.dt, 1.0), now)
-            core.tick(now + PHASE)
+            core.tick(now + self._cadence.phase)
 
     # The planner's thread.
     def _loop(self) -> None:
         request_fifo(_EXECUTOR_PRIORITY, self.settings.realtime_priority, self.get_logger().warning)
         settle_heap()
-        ticker = Ticker(self.clock, self._spec.dt)
+        timing = self._cadence
+        ticker = Ticker(self.clock, timing.period)
         missed = 0
         while not self._stop.is_set():
             tick = ticker.wait()
             missed += tick.missed
             self._tick(tick, missed)
             if self._applied_at is not None:
-                ticker.align(self._applied_at + PHASE, _PHASE_TOLERANCE)
+                ticker.align(self._applied_at + timing.phase, timing.tolerance)
 
     def _tick(self, tick: Tick, missed: int) -> None:
         now = self.clock.now()

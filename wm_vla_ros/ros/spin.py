@@ -6,7 +6,6 @@ a node's control loop in a third. EventsExecutor is not used: in the wheels it d
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
@@ -18,6 +17,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from wm_vla_ros.bringup.orphans import end_with
 from wm_vla_ros.bringup.runner import PARENT_VARIABLE
 from wm_vla_ros.realtime import SWITCH_INTERVAL
 from wm_vla_ros.ros.lifecycle import EXIT_FAILED, EXIT_REFUSED, SUCCESS, ManagedNode
@@ -25,7 +25,6 @@ from wm_vla_ros.ros.params import ParameterError
 
 # Seconds that a callback may still take when the process is told to end.
 _DRAIN = 3.0
-_PR_SET_PDEATHSIG = 1
 
 
 def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, threads: int = 1) -> int:
@@ -86,11 +85,7 @@ def follow_parent() -> None:
     Does nothing in a process that no runner started.
     """
     parent = os.environ.get(PARENT_VARIABLE)
-    if parent is None:
-        return
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != int(parent):  # it died before the kernel was asked
+    if parent is not None and not end_with(int(parent), signal.SIGINT):
         sys.exit(EXIT_FAILED)
 
 

@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 
 from wm_vla_ros import paths
 
+PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 _RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 
 
@@ -19,6 +20,6 @@ def wait_for_no_listener(environment: MutableMapping[str, str] = os.environ) -> 
     """
     local = environment.get(_RANGE, "").upper() == "LOCALHOST"
     name = "fastdds_driver_localhost.xml" if local else "fastdds_driver.xml"
-    environment["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(paths.config_dir() / name)
+    environment[PROFILES] = str(paths.config_dir() / name)
     if local:
         environment[_RANGE] = "SUBNET"

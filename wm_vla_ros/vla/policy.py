@@ -70,8 +70,10 @@ class SlowPolicy:
         robot: RobotSpec | None = None,
         cameras: Sequence[str] | None = None,
     ) -> None:
-        # torch reads the variable when its pool starts: set_num_threads does not reach worker threads.
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        # Read when a pool starts: torch.set_num_threads does not reach worker threads, and OpenCV and the
+        # tokenizers have pools of their own.
+        for variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "RAYON_NUM_THREADS"):
+            os.environ.setdefault(variable, str(threads))
         import torch
 
         torch.set_num_threads(threads)
