@@ -47,6 +47,8 @@ class MpcConfig:
     free_pace: path ticks per control tick where nothing is touched. lead: least time between the start of
     planning and the plan's first action. divergence_bound, divergence_count: how far, and how many times in a
     row, prior and posterior may part before the belief starts anew from the measurement.
+    predict: False plans from the newest image as if it were now. chunk_candidate: False keeps the slow
+    policy's chunk from the sampler. Both are parts that `wm-vla bench delay` takes away to show their worth.
     """
 
     sampler: MppiConfig = field(
@@ -66,6 +68,8 @@ class MpcConfig:
     weight_workspace: float = 1.0
     lowest_tip: float = 0.009
     bias: bool = True
+    predict: bool = True
+    chunk_candidate: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +213,7 @@ class MpcCore:
             self._fault(now, "observation_old", f"newest image is {now - newest.stamp:.2f} s old")
             return None, nothing, 0, ""
         start = self._next_driver_tick(now)
-        latent = self._belief.predict(start)
+        latent = self._belief.predict(start) if self.config.predict else newest.observed
         previous = self._actions.at(start - 0.5 * self._spec.dt)
         if latent is None or previous is None:
             return None, nothing, 0, ""
@@ -263,7 +267,7 @@ class MpcCore:
         """What the sampler starts from: the path followed exactly, the chunk itself, the last plan, HOLD."""
         horizon, scale = self.config.sampler.horizon, self._spec.translation_scale
         assert self._path is not None
-        chunk = self._chunks.get(self._path.goal.sequence)
+        chunk = self._chunks.get(self._path.goal.sequence) if self.config.chunk_candidate else None
         rest = np.repeat(previous[None], horizon, axis=0)
         if chunk is not None:
             rows = np.minimum(schedule.astype(int), len(chunk.actions) - 1)
