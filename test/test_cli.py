@@ -33,7 +33,7 @@ COMMANDS = sorted(leaves(typer.main.get_command(cli.app)))
 
 def test_the_promised_commands_exist() -> None:
     promised = {
-        ("bench", "loop"), ("data", "collect"), ("data", "info"), ("demo",), ("doctor",),
+        ("bench", "delay"), ("bench", "loop"), ("data", "collect"), ("data", "info"), ("demo",), ("doctor",),
         ("eval", "imagination"), ("eval", "tasks"), ("faults",), ("train", "policy"),
         ("train", "world-model"),
     }  # fmt: skip
