@@ -33,8 +33,9 @@ COMMANDS = sorted(leaves(typer.main.get_command(cli.app)))
 
 def test_the_promised_commands_exist() -> None:
     promised = {
-        ("bench", "loop"), ("bench", "transport"), ("data", "collect"), ("data", "info"), ("demo",),
-        ("doctor",), ("eval", "imagination"), ("eval", "tasks"), ("faults",), ("train", "policy"),
+        ("bench", "delay"), ("bench", "loop"), ("bench", "plan"), ("bench", "policy"), ("bench", "transport"),
+        ("data", "collect"), ("data", "info"), ("demo",), ("doctor",), ("eval", "imagination"),
+        ("eval", "tasks"), ("faults",), ("train", "policy"),
         ("train", "world-model"),
     }  # fmt: skip
     assert promised - set(COMMANDS) == set()

@@ -6,15 +6,21 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wm_vla_ros.evaluation.rig import EpisodeResult, RigConditions
 from wm_vla_ros.report import Figure, Report, conditions, mean_interval, proportion
 from wm_vla_ros.sim.tasks import TASKS, task_for_seed
+
+if TYPE_CHECKING:
+    from wm_vla_ros.evaluation.rig import Rig
+    from wm_vla_ros.robots.spec import RobotSpec
+    from wm_vla_ros.vla.policy import SlowPolicy
+    from wm_vla_ros.world_models.protocol import WorldModel
 
 CONTROLLERS = ("stack", "policy_alone")
 
@@ -63,8 +69,7 @@ def evaluate(
         raise ValueError(f"unknown controllers {sorted(unknown)}; valid: {', '.join(CONTROLLERS)}")
     jobs = [(name, seed) for seed in settings.seeds for name in controllers]
     results: dict[str, list[EpisodeResult]] = {name: [] for name in controllers}
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with worker_pool(workers) as pool:
         pending = {pool.submit(partial(_episode, settings), *job): job for job in jobs}
         for done, future in enumerate(as_completed(pending), start=1):
             results[pending[future][0]].append(future.result())
@@ -109,7 +114,34 @@ def _time_ratio(task: str, results: dict[str, list[EpisodeResult]]) -> Figure:
     return Figure(f"{task}.time_ratio", value, "", len(ours), float(low), float(high))
 
 
-_LOADED: dict[str, Any] = {}
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What a worker needs to run episodes, loaded."""
+
+    spec: RobotSpec
+    model: WorldModel
+    policy: SlowPolicy
+    rig: Rig
+
+
+@cache
+def load_stack(robot: str, policy: str, world_model: str) -> Stack:
+    """Models and simulator by name or path: loaded once per process. Raises whatever loading raises."""
+    from wm_vla_ros import world_models
+    from wm_vla_ros.evaluation.rig import Rig
+    from wm_vla_ros.robots.spec import load_robot
+    from wm_vla_ros.vla.policy import SlowPolicy
+
+    spec = load_robot(robot)
+    model = world_models.load(world_model, robot=spec)
+    slow = SlowPolicy(policy, robot=spec)
+    cameras = tuple(sorted({*model.manifest.cameras, *slow.cameras}))
+    return Stack(spec, model, slow, Rig(spec, cameras, (96, 96)))
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes of one thread each. Spawned: a forked GL context or torch pool would hang."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
 
 
 def _one_thread() -> None:
@@ -123,26 +155,11 @@ def _one_thread() -> None:
 def _episode(settings: EvalSettings, controller: str, seed: int) -> EpisodeResult:
     from wm_vla_ros.evaluation.controllers import PolicyAlone, TwoLoops
 
-    if not _LOADED:
-        _LOADED.update(_load(settings))
-    rig, policy, model, spec = (_LOADED[key] for key in ("rig", "policy", "model", "spec"))
+    stack = load_stack(settings.robot, settings.policy, settings.world_model)
     latency = settings.rig.vla_latency
     driver = (
-        TwoLoops(policy, model, spec, latency)
+        TwoLoops(stack.policy, stack.model, stack.spec, latency)
         if controller == "stack"
-        else PolicyAlone(policy, spec, latency)
+        else PolicyAlone(stack.policy, stack.spec, latency)
     )
-    return rig.run(seed, task_for_seed(settings.task, seed), driver, settings.rig)
-
-
-def _load(settings: EvalSettings) -> dict[str, Any]:
-    from wm_vla_ros import world_models
-    from wm_vla_ros.evaluation.rig import Rig
-    from wm_vla_ros.robots.spec import load_robot
-    from wm_vla_ros.vla.policy import SlowPolicy
-
-    spec = load_robot(settings.robot)
-    model = world_models.load(settings.world_model, robot=spec)
-    policy = SlowPolicy(settings.policy, robot=spec)
-    cameras = tuple(sorted({*model.manifest.cameras, *policy.cameras}))
-    return {"spec": spec, "model": model, "policy": policy, "rig": Rig(spec, cameras, (96, 96))}
+    return stack.rig.run(seed, task_for_seed(settings.task, seed), driver, settings.rig)

@@ -30,8 +30,16 @@ class Policy(Protocol):
     ) -> NDArray[np.float32]: ...
 
 
+def newer(kept: Observation | None, arrived: Observation) -> Observation:
+    """The one that was made later: frames may arrive out of order."""
+    return arrived if kept is None or arrived.stamp > kept.stamp else kept
+
+
 class TwoLoops:
-    """The slow policy thinks without pause, `latency` seconds a time; the fast loop plans every tick."""
+    """The slow policy thinks without pause, `latency` seconds a time; the fast loop plans every tick.
+
+    chunk: number of the policy's chunk whose goal is in force; 0 before the first.
+    """
 
     def __init__(
         self,
@@ -53,11 +61,12 @@ class TwoLoops:
         self._task = task
         self.core = MpcCore(self._model, self._spec, self._config)
         self._newest: Observation | None = None
+        self.chunk = 0
         self._thinking: tuple[float, ActionChunk, LatentGoal] | None = None
         self.stats = []
 
     def on_observation(self, observation: Observation, now: float) -> None:
-        self._newest = observation
+        self._newest = newer(self._newest, observation)
         self.core.on_observation(observation)
 
     def on_applied(self, applied: AppliedAction) -> None:
@@ -73,6 +82,7 @@ class TwoLoops:
             self.core.on_chunk(chunk)
             with suppress(GoalRefused):  # thought about for longer than it is valid: the arm holds
                 self.core.on_goal(goal, now)
+                self.chunk = chunk.sequence
         if self._thinking is None and self._newest is not None:
             thought = self._slow.think(self._newest, self._task.instruction)
             self._thinking = (now + self._latency, *thought)
@@ -84,7 +94,7 @@ class TwoLoops:
 class PolicyAlone:
     """The slow policy as it is usually run: look, think for `latency` seconds, execute, and again.
 
-    It looks when its actions have run out; the arm holds while it thinks.
+    It looks when its actions have run out; the arm holds while it thinks. chunk: number of the newest chunk.
     """
 
     def __init__(self, policy: Policy, spec: RobotSpec, latency: float) -> None:
@@ -97,10 +107,10 @@ class PolicyAlone:
         self._newest: Observation | None = None
         self._free_at = 0.0
         self._ready: tuple[float, NDArray[np.float32]] | None = None
-        self._sequence = 0
+        self.chunk = 0
 
     def on_observation(self, observation: Observation, now: float) -> None:
-        self._newest = observation
+        self._newest = newer(self._newest, observation)
 
     def on_applied(self, applied: AppliedAction) -> None:
         """Nothing to predict: it acts on what it saw."""
@@ -117,9 +127,9 @@ class PolicyAlone:
             return None
         actions = self._ready[1]
         self._ready = None
-        self._sequence += 1
+        self.chunk += 1
         start = now - (now % dt) + dt
         self._free_at = start + len(actions) * dt
         # The stamp is the time of the look as far as the driver's age check goes: a synchronous policy
         # is as old as it is slow, and this evaluation is about what that costs, not about refusing it.
-        return Plan(now, self._sequence, "mpc", start, dt, actions)
+        return Plan(now, self.chunk, "mpc", start, dt, actions)

@@ -20,6 +20,7 @@ from wm_vla_ros.drivers.mujoco import DriftingActionMap, MujocoBackend
 from wm_vla_ros.robots.kinematics import Kinematics
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sensing.proprio_history import ProprioHistory
+from wm_vla_ros.sim.moving_target import MovingTarget
 from wm_vla_ros.sim.tasks import Task
 from wm_vla_ros.sim.world import TIMESTEP, SimWorld
 from wm_vla_ros.types import AppliedAction, Fault, Observation, Plan
@@ -30,12 +31,21 @@ PLANNER_PHASE = 0.004
 
 @dataclass(frozen=True, slots=True)
 class RigConditions:
-    """What the loop is put through. Seconds; drift in m/s (3,), below the gate and unknown to the planner."""
+    """What the loop is put through. Seconds and m/s.
+
+    observation_jitter: a frame arrives up to this much later than observation_delay, so that frames may
+    overtake each other. drop_ratio: share of the frames that never arrive. drift_speed: of the tool, below
+    the gate and unknown to the planner. target_speed: of the cube that the task is about, seen by nobody but
+    the camera. What is random belongs to the episode's seed.
+    """
 
     vla_latency: float = 0.1
     camera_period: float = 1.0 / 30.0
     observation_delay: float = 0.01
     drift_speed: float = 0.0
+    observation_jitter: float = 0.0
+    drop_ratio: float = 0.0
+    target_speed: float = 0.0
 
 
 class Controller(Protocol):
@@ -75,6 +85,29 @@ class EpisodeResult:
     held_ticks: int = 0
 
 
+class Transit:
+    """The frames between camera and controller: each arrives in its own time, or never."""
+
+    def __init__(self, seed: int, conditions: RigConditions) -> None:
+        self._conditions = conditions
+        self._random = np.random.default_rng([seed, 5])
+        self._waiting: list[tuple[float, Observation]] = []
+
+    def send(self, observation: Observation) -> None:
+        """A frame has been taken at its stamp."""
+        late, luck = self._random.uniform(size=2)
+        conditions = self._conditions
+        if luck >= conditions.drop_ratio:
+            delay = conditions.observation_delay + late * conditions.observation_jitter
+            self._waiting.append((observation.stamp + delay, observation))
+
+    def arrived(self, now: float) -> list[Observation]:
+        """What has arrived by `now` (seconds) and was not handed out yet, in the order of its arrival."""
+        due = sorted((item for item in self._waiting if item[0] <= now + 1e-9), key=lambda item: item[0])
+        self._waiting = [item for item in self._waiting if item[0] > now + 1e-9]
+        return [observation for _, observation in due]
+
+
 class Rig:
     """One simulated arm and its driver; runs episode after episode."""
 
@@ -110,7 +143,8 @@ class Rig:
         driver = DriverCore(spec, action_map, backend, clock, on_fault, on_applied)
         driver.enable()
         controller.start(task)
-        in_transit: list[Observation] = []
+        transit = Transit(seed, conditions)
+        target = MovingTarget(seed, task, world, conditions.target_speed) if conditions.target_speed else None
         next_frame = 0.0
         held = 0
 
@@ -121,13 +155,15 @@ class Rig:
                 steps = max(1, round((event - clock.now()) / TIMESTEP))
                 world.step(steps)
                 clock.advance(steps * TIMESTEP)
+                if target is not None:
+                    target.carry(world, clock.now())
                 if clock.now() >= next_frame - 1e-9:
                     state = backend.read()
                     history.on_joints(state)
                     proprio = history.proprio_at(clock.now())
                     if proprio is not None:
                         images = {camera: world.render(camera) for camera in self.cameras}
-                        in_transit.append(Observation(clock.now(), images, proprio))
+                        transit.send(Observation(clock.now(), images, proprio))
                     next_frame += conditions.camera_period
 
         for tick in range(round(task.time_limit / spec.dt)):
@@ -139,8 +175,8 @@ class Rig:
             controller.on_tip(self._kinematics.tip_position(world.joint_positions()), clock.now())
             advance(begin + PLANNER_PHASE)
             now = clock.now()
-            while in_transit and in_transit[0].stamp + conditions.observation_delay <= now + 1e-9:
-                controller.on_observation(in_transit.pop(0), now)
+            for observation in transit.arrived(now):
+                controller.on_observation(observation, now)
             plan = controller.tick(now)
             if plan is not None:
                 driver.accept(plan)

@@ -51,6 +51,8 @@ class MpcConfig:
     planning and the plan's first action. belief_gain: share of an image's news that is believed, 0 to have it
     estimated. divergence_bound, divergence_count: how far, and how many times in a row, prior and observation
     may part before the belief starts anew from the measurement, and then before the arm holds.
+    predict: False plans from the newest image as if it were now. chunk_candidate: False keeps the slow
+    policy's chunk from the sampler. Both are parts that `wm-vla bench delay` takes away to show their worth.
     """
 
     method: str = "mppi_spline"
@@ -71,6 +73,8 @@ class MpcConfig:
     weight_workspace: float = 1.0
     lowest_tip: float = 0.009
     bias: bool = True
+    predict: bool = True
+    chunk_candidate: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +228,7 @@ class MpcCore:
             self._fault(now, FaultCode.OBSERVATION_OLD, f"newest image is {now - newest.stamp:.2f} s old")
             return None, nothing, 0, ""
         start = self._next_driver_tick(now)
-        latent = self._belief.predict(start)
+        latent = self._belief.predict(start) if self.config.predict else newest.observed
         previous = self._actions.at(start - 0.5 * self._spec.dt)
         if latent is None or previous is None:
             return None, nothing, 0, ""
@@ -282,7 +286,7 @@ class MpcCore:
         """What the sampler starts from: the path followed exactly, the chunk itself, the last plan, HOLD."""
         horizon, scale = self.config.sampler.horizon, self._spec.translation_scale
         assert self._path is not None
-        chunk = self._chunks.get(self._path.goal.sequence)
+        chunk = self._chunks.get(self._path.goal.sequence) if self.config.chunk_candidate else None
         rest = np.repeat(previous[None], horizon, axis=0)
         if chunk is not None:
             rows = np.minimum(schedule.astype(int), len(chunk.actions) - 1)
