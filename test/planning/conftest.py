@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from wm_vla_ros.goals.chunk_rollout import chunk_rollout
-from wm_vla_ros.planning.mpc import MpcConfig, MpcCore
+from wm_vla_ros.planning.config import MpcConfig
+from wm_vla_ros.planning.mpc import MpcCore
 from wm_vla_ros.types import ActionChunk, AppliedAction, Observation, Plan
 
 DT = 0.02

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wm_vla_ros.planning.cadence import MAX_RATE, cadence, valid_rates
-from wm_vla_ros.planning.mpc import MpcConfig
+from wm_vla_ros.planning.config import MpcConfig
 
 DT = 0.02
 

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from wm_vla_ros.planning.mpc import MpcConfig
+from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.types import ActionChunk, AppliedAction, Observation
 
 DT = 0.02

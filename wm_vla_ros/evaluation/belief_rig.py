@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.goals.chunk_rollout import chunk_rollout
-from wm_vla_ros.planning.mpc import MpcConfig, MpcCore, TickResult
+from wm_vla_ros.planning.config import MpcConfig
+from wm_vla_ros.planning.mpc import MpcCore, TickResult
 from wm_vla_ros.robots.action_map import ActionMap
 from wm_vla_ros.robots.kinematics import Kinematics
 from wm_vla_ros.robots.proprio import proprio_names

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.goals.buffer import GoalRefused
-from wm_vla_ros.planning.mpc import MpcConfig, MpcCore
+from wm_vla_ros.planning.config import MpcConfig
+from wm_vla_ros.planning.mpc import MpcCore
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.tasks import Task
 from wm_vla_ros.types import ActionChunk, AppliedAction, LatentGoal, LoopStats, Observation, Plan

@@ -13,7 +13,8 @@ from wm_vla_ros.evaluation.chunk_merging import MERGES, Merge, Newest, Timed
 from wm_vla_ros.evaluation.controllers import Policy, PolicyAlone, TwoLoops, newer
 from wm_vla_ros.evaluation.motion_trace import Contestant
 from wm_vla_ros.planning.candidates import follow_path
-from wm_vla_ros.planning.mpc import SOURCE, MpcConfig
+from wm_vla_ros.planning.config import MpcConfig
+from wm_vla_ros.planning.mpc import SOURCE
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.tasks import Task

@@ -19,7 +19,8 @@ from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
 from wm_vla_ros.belief.delay import DelayEstimate, observation_delay
 from wm_vla_ros.planning.cadence import MAX_RATE, cadence
-from wm_vla_ros.planning.mpc import SOURCE, MpcConfig, MpcCore
+from wm_vla_ros.planning.config import MpcConfig
+from wm_vla_ros.planning.mpc import SOURCE, MpcCore
 from wm_vla_ros.planning.samplers import SAMPLERS
 from wm_vla_ros.realtime import LatenessStats, Tick, Ticker, request_fifo, settle_heap
 from wm_vla_ros.robots.spec import load_robot

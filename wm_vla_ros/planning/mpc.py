@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ from wm_vla_ros.belief.divergence import DivergenceWatch
 from wm_vla_ros.goals.buffer import GoalBuffer
 from wm_vla_ros.goals.path import GroundedPath
 from wm_vla_ros.planning.candidates import check_chunk, follow_path, hold, shifted
+from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.objective import LatentTracking, Rollouts, Smoothness, Term, TipTracking, Workspace
-from wm_vla_ros.planning.samplers import NoFiniteCost, SamplerConfig, make_sampler
+from wm_vla_ros.planning.samplers import NoFiniteCost, make_sampler
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.safety.faults import FaultCode
@@ -41,40 +42,6 @@ from wm_vla_ros.types import (
 from wm_vla_ros.world_models.protocol import WorldModel
 
 SOURCE = "mpc"
-
-
-@dataclass(frozen=True, slots=True)
-class MpcConfig:
-    """Settings of the fast loop; metres, seconds, action units. method: of SAMPLERS.
-
-    free_pace: path ticks per control tick where nothing is touched. lead: least time between the start of
-    planning and the plan's first action. belief_gain: share of an image's news that is believed, 0 to have it
-    estimated. divergence_bound, divergence_count: how far, and how many times in a row, prior and observation
-    may part before the belief starts anew from the measurement, and then before the arm holds.
-    predict: False plans from the newest image as if it were now. chunk_candidate: False keeps the slow
-    policy's chunk from the sampler. Both are parts that `wm-vla bench delay` takes away to show their worth.
-    """
-
-    method: str = "mppi_spline"
-    sampler: SamplerConfig = field(
-        default_factory=lambda: SamplerConfig(sigma=(0.06, 0.06, 0.06, 0.0, 0.0, 0.0, 0.0))
-    )
-    free_pace: float = 1.7
-    lead: float = 0.006
-    belief_gain: float = 0.0
-    divergence_bound: float = 0.03
-    divergence_count: int = 3
-    max_observation_age: float = 0.4
-    deadline: float = 0.012
-    weight_tip: float = 1.0
-    weight_objects: float = 0.02
-    weight_latent: float = 0.05
-    weight_smoothness: float = 0.02
-    weight_workspace: float = 1.0
-    lowest_tip: float = 0.009
-    bias: bool = True
-    predict: bool = True
-    chunk_candidate: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from wm_vla_ros.drivers.base import DriverState
 from wm_vla_ros.evaluation.belief_rig import FRAME_TICKS, BeliefRig
 from wm_vla_ros.evaluation.fault_rig import Rig
-from wm_vla_ros.planning.mpc import MpcConfig
+from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.types import RobotState
 

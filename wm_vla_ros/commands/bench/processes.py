@@ -1,4 +1,4 @@
-"""`wm-vla bench`: how fast and how regular the stack is on this machine."""
+"""`wm-vla bench loop`, `transport` and `policy`: processes as they run, on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from wm_vla_ros.evaluation.loop_bench import Bench
     from wm_vla_ros.evaluation.loop_conditions import LoopCondition
 
-app = typer.Typer(help="Measure speed and regularity.", no_args_is_help=True)
 KIND = stack_kind("sim")
 
 
@@ -107,12 +106,11 @@ def _plot_benches(path: Path, benches: Mapping[LoopCondition, Bench]) -> None:
         plot_lateness(path, {run: bench_lateness(bench, 1.0 / run.rate) for run, bench in benches.items()})
 
 
-app.command("loop")(
-    with_stack_options(loop, KIND, without=("speed", "use_sim_time", "layout_for", "rate", "realtime"))
+loop_with_stack = with_stack_options(
+    loop, KIND, without=("speed", "use_sim_time", "layout_for", "rate", "realtime")
 )
 
 
-@app.command()
 def transport(
     seconds: Annotated[
         float, typer.Option(min=1.0, max=3600.0, help="How long each payload is sent over each transport.")
@@ -155,7 +153,6 @@ def transport(
     emit(Report("bench transport", where, figures), json)
 
 
-@app.command("policy")
 def slow_policy(
     policy: Annotated[
         str | None, typer.Option(help="A name in models/, a folder, or a hub id; default the shipped one.")
@@ -192,117 +189,3 @@ def slow_policy(
                 figures += bench_policy(name, loaded, spec, instruction, repeats, progress)
     where = {"policies": chosen, "threads": threads, "device": device, **before}
     emit(Report("bench policy", where, tuple(figures)), json)
-
-
-@app.command("plan")
-def plan(
-    budgets: Annotated[
-        str, typer.Option(help="Ours: SAMPLER:SAMPLESxITERATIONSxHORIZON, with commas between.")
-    ] = (
-        "mppi_colored:16x2x6,mppi_colored:24x2x6,mppi_colored:16x3x6,mppi_colored:64x4x4,"
-        "mppi_colored:64x2x10,mppi_spline:64x2x10,icem:24x2x6,icem:64x2x10,cem:64x2x10"
-    ),
-    seeds: Annotated[int, typer.Option(min=2, max=1000, help="Episodes of each for the return.")] = 20,
-    repeats: Annotated[int, typer.Option(min=20, max=100_000, help="Plans of ours that are timed.")] = 500,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes, for the returns.")] = 2,
-    png: Annotated[Path | None, typer.Option(help="Write a plot of return over time here.")] = None,
-    json: JsonFlag = False,
-) -> None:
-    """What a plan costs in time, and what it is worth, beside planners as they are published.
-
-    Time: networks of the named sizes with random weights, one thread. Worth: the closed-loop return of the
-    same sampler at the same budget on a seven-link arm that follows a moving target, true dynamics.
-    """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.plan_bench.bench import parse_budget, run
-    from wm_vla_ros.report import Report, conditions, emit
-
-    chosen = [parse_budget(text) for text in budgets.split(",")]
-    before = conditions()
-    with bar("planners", 1.0) as progress:
-        figures = run(chosen, seeds, repeats, workers, progress)
-    if png is not None:
-        from wm_vla_ros.evaluation.plan_bench.plot import plot_plans
-
-        png.parent.mkdir(parents=True, exist_ok=True)
-        plot_plans(png, figures)
-    emit(Report("bench plan", {"threads": 1, "seeds": seeds, **before}, figures), json)
-
-
-@app.command("delay")
-def delay(
-    tasks: Annotated[str, typer.Option(help="Comma list of reach, push, moving, drift.")] = (
-        "reach,push,moving,drift"
-    ),
-    observation_tasks: Annotated[
-        str, typer.Option(help="Tasks on which delay, jitter and loss of the observations are swept.")
-    ] = "reach",
-    contestants: Annotated[
-        str,
-        typer.Option(
-            help="Comma list of sync, newest, weighted, ensemble, rtc, rollforward, ours, "
-            "ours_no_prediction, ours_no_chunk, ours_no_goal; or all."
-        ),
-    ] = "all",
-    seeds: Annotated[str, typer.Option(help="FIRST:LAST (end excluded), or a comma list.")] = "1000:1020",
-    latencies: Annotated[str, typer.Option(help="Latencies of the slow policy, ms; or none.")] = (
-        "0,100,300,600,1000"
-    ),
-    delays: Annotated[str, typer.Option(help="Delays of the observations, ms; or none.")] = (
-        "0,20,40,60,80,100,120,200"
-    ),
-    jitters: Annotated[str, typer.Option(help="Jitters of the observations, ms; or none.")] = "0,50,100",
-    drops: Annotated[str, typer.Option(help="Frames lost, percent; or none.")] = "0,10,30",
-    robot: Annotated[str, typer.Option(help="Robot of config/robots.")] = defaults().robot,
-    policy: Annotated[str, typer.Option(help="LeRobot policy: name in models/, folder, or hub id.")] = (
-        defaults().policy
-    ),
-    world_model: Annotated[str, typer.Option(help="World model: name in models/ or folder.")] = (
-        defaults().world_model
-    ),
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
-    quick: Annotated[
-        bool, typer.Option(help="For CI: three seeds and few cells, whatever else is chosen.")
-    ] = False,
-    png: Annotated[Path | None, typer.Option(help="Write the curves here.")] = None,
-    json: JsonFlag = False,
-) -> None:
-    """What the delay of policy and camera costs each way of hiding it: success, task time, smoothness.
-
-    Same policy, seeds and simulator for all, in-process under virtual time. The whole table takes hours;
-    how long about is said before it begins.
-    """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.closed_loop import parse_seeds
-    from wm_vla_ros.evaluation.delay_bench import DelaySettings, parse_values, run
-    from wm_vla_ros.evaluation.delay_controllers import CONTESTANTS
-    from wm_vla_ros.evaluation.delay_figures import described, figures
-    from wm_vla_ros.evaluation.delay_plot import plot_delay
-    from wm_vla_ros.report import Report, emit
-
-    if quick:
-        tasks, observation_tasks = "reach,moving,drift", "reach"
-        contestants = "sync,rtc,ours,ours_no_prediction"
-        seeds, latencies, delays, jitters, drops = "1000:1003", "0,300", "0,60", "none", "none"
-    settings = DelaySettings(
-        tasks=tuple(tasks.split(",")),
-        observation_tasks=tuple(observation_tasks.split(",")),
-        contestants=CONTESTANTS if contestants == "all" else tuple(contestants.split(",")),
-        seeds=parse_seeds(seeds),
-        latencies=parse_values("latencies", latencies, 1e-3),
-        delays=parse_values("delays", delays, 1e-3),
-        jitters=parse_values("jitters", jitters, 1e-3),
-        drops=parse_values("drops", drops, 1e-2),
-        robot=robot,
-        policy=policy,
-        world_model=world_model,
-    )
-
-    def begin(episodes: int, seconds: float) -> None:
-        print(f"{episodes} episodes, about {seconds / 60:.1f} minutes", file=sys.stderr)
-
-    with bar("delay, share of the episodes", 1.0) as progress:
-        results, calibration = run(settings, workers, begin, progress)
-    if png is not None:
-        plot_delay(png, results)
-    emit(Report("bench delay", described(settings, calibration), figures(results)), json)

@@ -1,0 +1,14 @@
+"""`wm-vla bench`: speed and regularity, each beside a baseline of the same run."""
+
+from __future__ import annotations
+
+import typer
+
+from wm_vla_ros.commands.bench import planning, processes
+
+app = typer.Typer(help="Measure speed and regularity.", no_args_is_help=True)
+app.command("loop")(processes.loop_with_stack)
+app.command("plan")(planning.plan)
+app.command("delay")(planning.delay)
+app.command("transport")(processes.transport)
+app.command("policy")(processes.slow_policy)

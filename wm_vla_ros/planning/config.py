@@ -1,0 +1,41 @@
+"""Settings of the fast loop, apart from what uses them: whoever only chooses them loads no planner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wm_vla_ros.planning.samplers import SamplerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class MpcConfig:
+    """Settings of the fast loop; metres, seconds, action units. method: of SAMPLERS.
+
+    free_pace: path ticks per control tick where nothing is touched. lead: least time between the start of
+    planning and the plan's first action. belief_gain: share of an image's news that is believed, 0 to have it
+    estimated. divergence_bound, divergence_count: how far, and how many times in a row, prior and observation
+    may part before the belief starts anew from the measurement, and then before the arm holds.
+    predict: False plans from the newest image as if it were now. chunk_candidate: False keeps the slow
+    policy's chunk from the sampler. Both are parts that `wm-vla bench delay` takes away to show their worth.
+    """
+
+    method: str = "mppi_spline"
+    sampler: SamplerConfig = field(
+        default_factory=lambda: SamplerConfig(sigma=(0.06, 0.06, 0.06, 0.0, 0.0, 0.0, 0.0))
+    )
+    free_pace: float = 1.7
+    lead: float = 0.006
+    belief_gain: float = 0.0
+    divergence_bound: float = 0.03
+    divergence_count: int = 3
+    max_observation_age: float = 0.4
+    deadline: float = 0.012
+    weight_tip: float = 1.0
+    weight_objects: float = 0.02
+    weight_latent: float = 0.05
+    weight_smoothness: float = 0.02
+    weight_workspace: float = 1.0
+    lowest_tip: float = 0.009
+    bias: bool = True
+    predict: bool = True
+    chunk_candidate: bool = True
