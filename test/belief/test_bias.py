@@ -48,6 +48,24 @@ def estimates(actions: np.ndarray, drift=(0.0, 0.0, 0.0), lag: float = 0.0, nois
 
 
 @settings(max_examples=20)
+@given(drift=st.tuples(*[st.floats(-0.1, 0.1)] * 3), lag=st.sampled_from([0.0, 0.03, 0.06]))
+def test_at_a_steady_command_the_estimate_goes_to_the_drift_itself(drift, lag: float) -> None:
+    """A deadband that stays would leave its own size as an error for good. 1.5 s after the last change."""
+    actions = np.zeros((160, 3))
+    actions[20:60] = [0.15, 0.0, -0.1]
+    values = estimates(actions, drift=drift, lag=lag)
+    true = np.array(drift) * DT / SCALE
+    assert np.abs(values[135:] - true).max() < 2e-4 + 0.01 * np.abs(true).max()
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.03])
+def test_without_a_drift_it_goes_to_zero(lag: float) -> None:
+    actions = np.zeros((160, 3))
+    actions[20:60] = [0.15, 0.0, -0.1]
+    assert np.abs(estimates(actions, lag=lag)[135:]).max() < 1e-4
+
+
+@settings(max_examples=20)
 @given(
     drift=st.tuples(*[st.floats(-0.06, 0.06)] * 2),
     seed=st.integers(0, 50),

@@ -88,6 +88,22 @@ def test_a_drift_that_nobody_modelled_is_compensated(make_loop, make_core, aim, 
     assert error[True] < 0.6 * error[False]
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2])
+@pytest.mark.parametrize("drift", [(0.01, 0.0, 0.0), (0.0, 0.075, 0.0)])
+def test_under_a_drift_the_steady_error_is_what_it_is_without_one(
+    make_loop, make_core, aim, delay: float, drift
+) -> None:
+    """Offset-free: 2 s after the arm has arrived nothing of the drift is left, however late images are."""
+    error = {}
+    for speed in (drift, (0.0, 0.0, 0.0)):
+        loop = make_loop(make_core(), delay=delay, drift=speed)
+        loop.run(15)
+        aim(loop.core, TARGET, loop.now, start=loop.tip, horizon=96)
+        loop.run(140)
+        error[speed] = np.linalg.norm(np.array(loop.tips)[-20:] - TARGET, axis=1).mean()
+    assert abs(error[drift] - error[0.0, 0.0, 0.0]) < 2e-4
+
+
 @settings(max_examples=40)
 @given(phase=st.floats(0.0, 0.06), lead=st.floats(0.002, 0.03))
 def test_a_plan_starts_at_the_first_driver_tick_that_it_can_still_reach(

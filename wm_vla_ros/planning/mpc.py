@@ -199,6 +199,9 @@ class MpcCore:
         previous = self._actions.at(start - 0.5 * self._spec.dt)
         if latent is None or previous is None:
             return None, nothing, 0, ""
+        if not np.all(np.isfinite(latent)):  # nor would any future from there be
+            self._fault(now, FaultCode.NO_FINITE_COST, "the predicted state is not finite")
+            return None, nothing, 0, ""
         tip = self._model.ground(latent[None])[0, self._tip]
         horizon = self.config.sampler.horizon
         entered = path.entry(tip, start) if self._progress is None else self._progress
@@ -221,17 +224,20 @@ class MpcCore:
             rollouts = judge(actions)
             return np.sum([term.cost(rollouts) for term in self._terms], axis=0)
 
-        try:
-            solution = self._sampler.solve(
-                candidates,
-                cost,
-                lambda: self._timer() - begin > self.config.deadline,
-                previous=previous,
-                shift=self._ticks_since_last_plan(start),
-            )
-        except NoFiniteCost as error:
-            self._fault(now, FaultCode.NO_FINITE_COST, str(error))
-            return None, nothing, 0, ""
+        for retry in (True, False):  # other noise may find a future that is finite
+            try:
+                solution = self._sampler.solve(
+                    candidates,
+                    cost,
+                    lambda: self._timer() - begin > self.config.deadline,
+                    previous=previous,
+                    shift=self._ticks_since_last_plan(start),
+                )
+                break
+            except NoFiniteCost as error:
+                if not retry:
+                    self._fault(now, FaultCode.NO_FINITE_COST, str(error))
+                    return None, nothing, 0, ""
         final = judge(solution.actions[None])
         costs = [float(term.cost(final)[0]) for term in self._terms]
         self._sequence += 1

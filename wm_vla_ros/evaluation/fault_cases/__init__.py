@@ -46,7 +46,9 @@ CASES: dict[int, Case] = _numbered(
     perception.joint_broken,
 )
 # These are about what stands above the driver, and run on its joints, belief and planner.
-BELIEF_CASES: dict[int, BeliefCase] = _numbered(perception.joints_out_of_order, perception.belief_diverges)
+BELIEF_CASES: dict[int, BeliefCase] = _numbered(
+    perception.nothing_finite, perception.joints_out_of_order, perception.belief_diverges
+)
 # Motion itself is what these are about: they run on a real robot's kinematics too.
 MOTION_CASES = (6, 7, 8, 13, 14)
 

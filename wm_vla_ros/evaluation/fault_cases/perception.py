@@ -11,7 +11,7 @@ from wm_vla_ros.evaluation.belief_rig import FRAME_TICKS, BeliefRig
 from wm_vla_ros.evaluation.fault_rig import Rig
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.safety.faults import FaultCode
-from wm_vla_ros.types import RobotState
+from wm_vla_ros.types import FloatArray, RobotState
 
 
 def joints_out_of_order(rig: BeliefRig) -> None:
@@ -35,9 +35,36 @@ def joints_out_of_order(rig: BeliefRig) -> None:
     rig.tick(60)
     rig.expect(rig.frames > seen + 10, "observations stopped")
     worst = max(result.stats.prediction_error for result in rig.results)
-    rig.expect(worst < 0.004, f"the belief was {worst * 1e3:.1f} mm off the arm")
+    # The last known joints stand in for up to a tick, in which the arm makes 5 mm at most.
+    rig.expect(worst < 0.008, f"the belief was {worst * 1e3:.1f} mm off the arm")
     missed = float(np.linalg.norm(rig.tip - target))
     rig.expect(missed < 0.004, f"the arm ends {missed * 1e3:.1f} mm from its goal")
+
+
+def nothing_finite(rig: BeliefRig) -> None:
+    """17 | all costs -inf or NaN | one retry, then HOLD; never nan_to_num"""
+    rig.aim(ticks=150)
+    rig.tick(int(rig.rng.integers(5, 15)))
+    rig.expect(rig.results[-1].plan is not None, "no plan before the injection")
+    verb = str(rig.rng.choice(["rollout", "predict"]))
+    poison = float(rig.rng.choice([np.nan, -np.inf]))
+    real, calls, begun = getattr(rig.model, verb), [0], rig.now
+
+    def broken(latents: FloatArray, actions: FloatArray) -> FloatArray:
+        calls[0] += 1
+        return np.full_like(real(latents, actions), poison)
+
+    setattr(rig.model, verb, broken)
+    for _ in range(int(rig.rng.integers(1, 20))):
+        calls[0] = 0
+        with np.errstate(invalid="ignore"):  # what an infinity less itself warns of
+            rig.tick()
+        rig.expect(rig.results[-1].plan is None, "planned on what is not finite")
+        rig.expect(verb != "rollout" or calls[0] == 2, f"{calls[0]} populations in place of one retry")
+    rig.expect(rig.flagged(FaultCode.NO_FINITE_COST, begun), "no_finite_cost was not published")
+    setattr(rig.model, verb, real)
+    rig.tick(4 * FRAME_TICKS)
+    rig.expect(rig.results[-1].plan is not None, "no plan afterwards")
 
 
 def joint_broken(rig: Rig) -> None:
