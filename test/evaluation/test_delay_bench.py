@@ -128,6 +128,7 @@ def test_seams_and_jerk_are_those_of_the_motion(spec) -> None:
         trace.on_applied(AppliedAction(tick * DT, sequence, "mpc", action, ("j",), np.zeros(1)))
         trace.on_tip(np.array([0.0, 0.0, (tick * DT) ** 3]), tick * DT)
     assert trace.seam_jumps() == pytest.approx((0.5 * spec.translation_scale / DT,))
+    assert trace.smooth_change() == pytest.approx(0.2 * spec.translation_scale / DT)
     assert trace.jerk() == pytest.approx(6.0)
 
 

@@ -17,7 +17,7 @@ LIMIT = 6.0
 def made(times: list[float], jumps: tuple[float, ...] = (), jerk: float = 1.0) -> list[DelayEpisode]:
     """Episodes of these times; the limit means failure."""
     return [
-        DelayEpisode(EpisodeResult(1000 + i, "", time < LIMIT, time, 0.0), jumps, jerk)
+        DelayEpisode(EpisodeResult(1000 + i, "", time < LIMIT, time, 0.0), jumps, 0.02, jerk)
         for i, time in enumerate(times)
     ]
 
@@ -37,7 +37,11 @@ def test_the_share_recovered_compares_losses_each_with_its_own_beginning() -> No
         Cell("reach", "ours_no_prediction", "delay", 0.02): made([3.02, 3.02]),
         Cell("reach", "ours_no_prediction", "delay", 0.12): made([5.12, 5.12]),
     }
-    assert named(results)["delay.recovered_obs"].value == pytest.approx(1.0 - 0.1 / 4.0)
+    found = named(results)
+    assert found["delay.recovered_obs"].value == pytest.approx(1.0 - 0.1 / 4.0)
+    assert found["delay.recovered_obs.reach"].value == found["delay.recovered_obs"].value
+    assert found["delay.lost_obs.reach"].value == pytest.approx(0.05)
+    assert found["delay.lost_obs_no_prediction.reach"].value == pytest.approx(2.0)
 
 
 def test_nothing_lost_is_nothing_to_recover() -> None:
@@ -80,14 +84,16 @@ def test_seams_are_pooled_at_300_ms() -> None:
         Cell("reach", "ours", "latency", 0.3): made([1.0], (0.1, 0.3), 10.0),
         Cell("push", "ours", "latency", 0.3): made([1.0], (0.5,), 20.0),
         Cell("reach", "ours", "latency", 0.0): made([1.0], (9.0,), 900.0),
-        Cell("drift", "rtc", "latency", 0.3): made([LIMIT], (0.2,), 5.0),
+        Cell("moving", "rtc", "latency", 0.3): made([LIMIT], (0.2,), 5.0),
+        Cell("drift", "rtc", "latency", 0.3): made([LIMIT], (9.0,), 900.0),
         Cell("drift", "ours", "latency", 0.3): made([1.0, LIMIT], (), 15.0),
         Cell("drift", "sync", "latency", 0.3): made([LIMIT, LIMIT]),
     }
     found = named(results)
     assert found["delay.seam_velocity_jump"].value == pytest.approx(0.3)
     assert found["delay.seam_velocity_jump_rtc"].value == pytest.approx(0.2)
-    assert found["delay.path_jerk"].value == pytest.approx((10.0 + 20.0 + 15.0 + 15.0) / 4)
+    assert found["delay.path_jerk"].value == pytest.approx((10.0 + 20.0) / 2)
+    assert found["delay.velocity_change_within"].value == pytest.approx(0.02)
     assert found["delay.drift_success"].value == 0.5
     assert found["delay.drift_success_policy_alone"].value == 0.0
 

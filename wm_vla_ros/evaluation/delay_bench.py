@@ -71,10 +71,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class DelayEpisode:
-    """One episode. seam_jumps: m/s, one per seam. jerk: RMS, m/s^3."""
+    """One episode. seam_jumps: m/s, one per seam. smooth_change: m/s, within chunks. jerk: RMS, m/s^3."""
 
     result: EpisodeResult
     seam_jumps: tuple[float, ...]
+    smooth_change: float
     jerk: float
 
 
@@ -196,7 +197,7 @@ def episode(settings: DelaySettings, cell: Cell, seed: int) -> DelayEpisode:
     inner = contestant(cell.contestant, stack.policy, stack.model, stack.spec, conditions.vla_latency)
     trace = MotionTrace(inner, stack.spec)
     result = stack.rig.run(seed, task_for_seed(TASKS[cell.task][0], seed), trace, conditions)
-    return DelayEpisode(result, trace.seam_jumps(), trace.jerk())
+    return DelayEpisode(result, trace.seam_jumps(), trace.smooth_change(), trace.jerk())
 
 
 def times(episodes: list[DelayEpisode]) -> np.ndarray:

@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 _JUDGED, _LATE = ("reach", "push", "moving"), 0.3
 # Observation delays that `recovered_obs` is about: 1 to 6 control ticks, seconds.
 _TICKS = tuple(round(0.02 * tick, 3) for tick in range(1, 7))
+# A loss below this is rounding, seconds.
+_NOTHING = 1e-6
 _RESAMPLES = 2000
 
 
@@ -52,38 +54,42 @@ def recovered(results: Results) -> list[Figure | None]:
     Return: negative mean task time, a failure counting with the time limit, from the arrival of the first
     image on: before it nobody can act, and the delay itself is subtracted. Lost, with and without prediction:
     the return at no delay less the one at 1..6 ticks, summed over the delays that were run, each against its
-    own return at no delay. 1 - lost with / lost without; null when nothing is lost without. Per task, and the
-    worst of them.
+    own return at no delay. 1 - lost with / lost without; null when nothing is lost without. The worst
+    task, then each, with what is lost per delay in seconds.
     """
     tasks = dict.fromkeys(cell.task for cell in results if cell.axis == "delay")
-    shares = [share for task in tasks if (share := _recovered_on(results, task)) is not None]
-    if not shares:
+    found = [figures for task in tasks if (figures := _recovered_on(results, task))]
+    if not found:
         return []
+    shares = [figures[0] for figures in found]
     measured = [share for share in shares if np.isfinite(float(share.value))]
-    return [
-        _named("delay.recovered_obs", min(measured or shares, key=lambda share: float(share.value))),
-        *shares,
-    ]
+    worst = min(measured or shares, key=lambda share: float(share.value))
+    return [_named("delay.recovered_obs", worst), *(figure for figures in found for figure in figures)]
 
 
-def _recovered_on(results: Results, task: str) -> Figure | None:
+def _recovered_on(results: Results, task: str) -> list[Figure]:
     def at(name: str, delay: float) -> Array | None:
         episodes = results.get(Cell(task, name, "delay", delay))
         return None if episodes is None else times(episodes) - delay * wins(episodes)
 
-    lost = []
+    lost, counted = [], 1
     for name in ("ours", "ours_no_prediction"):
         calm = at(name, 0.0)
         late = [value for tick in _TICKS if (value := at(name, tick)) is not None]
         if calm is None or not late:
-            return None
+            return []
+        counted = len(late)
         lost.append(np.sum([value - calm for value in late], axis=0))
 
     def share(picks: NDArray[np.int64]) -> float:
         with_it, without = lost[0][picks].sum(), lost[1][picks].sum()
-        return float(1.0 - with_it / without) if without > 0.0 else float("nan")
+        return float(1.0 - with_it / without) if without > _NOTHING else float("nan")
 
-    return _bootstrap(f"delay.recovered_obs.{task}", len(lost[0]), share)
+    return [
+        _bootstrap(f"delay.recovered_obs.{task}", len(lost[0]), share),
+        mean_interval(f"delay.lost_obs.{task}", (lost[0] / counted).tolist(), "s"),
+        mean_interval(f"delay.lost_obs_no_prediction.{task}", (lost[1] / counted).tolist(), "s"),
+    ]
 
 
 def success_drop(results: Results, name: str) -> Figure | None:
@@ -139,8 +145,8 @@ def described(settings: DelaySettings, calibration: Calibration) -> dict[str, An
         "asynchronous_baselines": "merge absolute positions of the commanded tip, as the published systems' "
         "actions are; rows numbered by executed actions; at most 0.45 m/s and 5 m/s^2, as ours",
         "return": "negative mean task time from the first image's arrival on, failures at the time limit",
-        "seam_velocity_jump": f"commanded tip velocity after the gate, at {_LATE * 1e3:g} ms, all tasks run",
-        "path_jerk": f"RMS of the measured tip's jerk, at {_LATE * 1e3:g} ms, mean over the episodes",
+        "seam_velocity_jump": f"commanded tip velocity after the gate, at {_LATE * 1e3:g} ms, all but drift",
+        "path_jerk": "RMS of the measured tip's jerk per episode, likewise",
         **conditions(),
     }
 
@@ -149,16 +155,18 @@ def _motion(results: Results, name: str) -> list[Figure]:
     late = [
         episode
         for cell, episodes in results.items()
-        if cell.contestant == name and cell.axis == "latency" and cell.value == _LATE
+        if cell.contestant == name and cell.task in _JUDGED and (cell.axis, cell.value) == ("latency", _LATE)
         for episode in episodes
     ]
     if not late:
         return []
     ending = "" if name == "ours" else f"_{name}"
     jumps = [jump for episode in late for jump in episode.seam_jumps]
+    within = [episode.smooth_change for episode in late if np.isfinite(episode.smooth_change)]
     jerks = [episode.jerk for episode in late if np.isfinite(episode.jerk)]
     return [
         mean_interval(f"delay.seam_velocity_jump{ending}", jumps, "m/s"),
+        mean_interval(f"delay.velocity_change_within{ending}", within, "m/s"),
         mean_interval(f"delay.path_jerk{ending}", jerks, "m/s^3"),
     ]
 

@@ -58,14 +58,30 @@ class MotionTrace:
         The velocity is the one that the gate let through; before the seam it may be that of a hold. The first
         chunk of an episode is no seam.
         """
-        jumps, last = [], None
+        return self._changes()[0]
+
+    def smooth_change(self) -> float:
+        """Mean change of the tip's commanded velocity, m/s, within chunks: what seams are compared with.
+
+        nan when no chunk lasted two ticks.
+        """
+        within = self._changes()[1]
+        return float(np.mean(within)) if within else float("nan")
+
+    def _changes(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Changes of velocity from the tick before, m/s: at seams, and within chunks."""
+        seams, within, last = [], [], None
         for i, chunk in enumerate(self._chunks):
             if chunk is None:
                 continue
-            if last is not None and chunk != last:
-                jumps.append(float(np.linalg.norm(self._velocities[i] - self._velocities[i - 1])))
+            if last is not None:
+                change = float(np.linalg.norm(self._velocities[i] - self._velocities[i - 1]))
+                if chunk != last:
+                    seams.append(change)
+                elif self._chunks[i - 1] is not None:
+                    within.append(change)
             last = chunk
-        return tuple(jumps)
+        return tuple(seams), tuple(within)
 
     def jerk(self) -> float:
         """Root mean square of the measured tip's jerk over the episode, m/s^3; nan for under four ticks."""
