@@ -27,7 +27,7 @@ def named(results) -> dict:
 
 
 def test_the_share_recovered_compares_losses_each_with_its_own_beginning() -> None:
-    """Less the delay itself, ours loses 0.1 s and 0 s, without prediction it loses 1 s and 3 s."""
+    """Ours loses 0.12 s twice, without prediction 1.02 and 3.12; less the delay itself 0.1, 0, 1 and 3 s."""
     results = {
         Cell("reach", "ours", "delay", 0.0): made([1.0, 1.0]),
         Cell("reach", "ours", "delay", 0.02): made([1.12, 1.12]),
@@ -38,10 +38,12 @@ def test_the_share_recovered_compares_losses_each_with_its_own_beginning() -> No
         Cell("reach", "ours_no_prediction", "delay", 0.12): made([5.12, 5.12]),
     }
     found = named(results)
-    assert found["delay.recovered_obs"].value == pytest.approx(1.0 - 0.1 / 4.0)
+    assert found["delay.recovered_obs"].value == pytest.approx(1.0 - 0.24 / 4.14)
+    assert found["delay.recovered_obs_seen"].value == pytest.approx(1.0 - 0.1 / 4.0)
     assert found["delay.recovered_obs.reach"].value == found["delay.recovered_obs"].value
-    assert found["delay.lost_obs.reach"].value == pytest.approx(0.05)
-    assert found["delay.lost_obs_no_prediction.reach"].value == pytest.approx(2.0)
+    assert found["delay.lost_obs.reach"].value == pytest.approx(0.12)
+    assert found["delay.lost_obs_seen.reach"].value == pytest.approx(0.05)
+    assert found["delay.lost_obs_no_prediction_seen.reach"].value == pytest.approx(2.0)
 
 
 def test_nothing_lost_is_nothing_to_recover() -> None:

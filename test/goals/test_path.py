@@ -123,3 +123,50 @@ def test_a_single_point_is_a_path_to_stand_on(make_goal, linear_model) -> None:
     np.testing.assert_allclose(grounded[:, :3], np.tile(LINE[0], (3, 1)), atol=1e-6)
     assert path.entry(LINE[5].astype(np.float32), 50.0) == 0.0
     assert path.advance(LINE[5].astype(np.float32), 0.0) == 0.0
+
+
+AT_THE_END = LINE[-1] + [0.0, 0.02, -0.08]
+
+
+@pytest.fixture(scope="module")
+def approach(make_goal, linear_model) -> GroundedPath:
+    """Down to a cube that stands still."""
+    tips = LINE - [0.0, 0.0, 0.08] * np.linspace(0.0, 1.0, STEPS)[:, None]
+    return GroundedPath(make_goal(tips, np.tile(AT_THE_END, (STEPS, 1))), linear_model, free_pace=1.0)
+
+
+def present(path: GroundedPath, at: int, moved: tuple[float, float, float]) -> np.ndarray:
+    """What is grounded when everything is as the path has it at tick `at`, but the cube `moved` on."""
+    now = path.grounded[at].copy()
+    now[path.cubes] += np.float32(moved)
+    return now
+
+
+@pytest.mark.parametrize("at", [0, 20, STEPS - 1])
+def test_a_path_goes_along_with_the_object_that_it_leads_to(approach, at: int) -> None:
+    shift = approach.shift(present(approach, at, (0.033, 0.0, 0.01)), float(at))
+    np.testing.assert_allclose(shift[approach.tip], [0.03, 0.0, 0.0], atol=1e-5)
+    np.testing.assert_allclose(shift[approach.cubes], [0.03, 0.0, 0.0], atol=1e-5)
+
+
+def test_what_grounding_errs_by_shifts_nothing(approach) -> None:
+    assert not approach.shift(present(approach, 5, (0.002, -0.002, 0.02)), 5.0).any()
+
+
+def test_a_path_is_not_carried_away(approach) -> None:
+    shift = approach.shift(present(approach, 5, (0.0, -0.4, 0.0)), 5.0)
+    np.testing.assert_allclose(shift[approach.tip], [0.0, -0.05, 0.0], atol=1e-5)
+
+
+def test_an_object_that_the_path_does_not_lead_to_shifts_nothing(line) -> None:
+    assert not line.shift(present(line, 5, (0.04, 0.0, 0.0)), 5.0).any()
+
+
+def test_a_cube_that_is_pushed_as_imagined_shifts_nothing_and_one_that_slipped_does(
+    make_goal, linear_model
+) -> None:
+    tips = np.array([0.2, 0.0, 0.02]) + np.linspace(0.0, 1.0, STEPS)[:, None] * [0.0, 0.12, 0.0]
+    cubes = tips + np.array([0.0, 0.025, 0.0])
+    path = GroundedPath(make_goal(tips, cubes), linear_model, free_pace=1.0)
+    assert not path.shift(present(path, 30, (0.0, 0.0, 0.0)), 30.0).any()
+    assert path.shift(present(path, 30, (-0.013, 0.0, 0.0)), 30.0)[path.tip[0]] == pytest.approx(-0.01)

@@ -30,6 +30,7 @@ OURS = {
     "ours": MpcConfig(),
     "ours_no_prediction": MpcConfig(predict=False),
     "ours_no_chunk": MpcConfig(chunk_candidate=False),
+    "ours_no_objects": MpcConfig(follow_objects=False),
     "ours_no_goal": MpcConfig(weight_latent=0.0, weight_objects=0.0),
 }
 CONTESTANTS = ("sync", *MERGES, "rollforward", *OURS)

@@ -16,6 +16,11 @@ _CAUTION = 8
 _AHEAD = 4
 # The most by which an arm in free space may be ahead of the policy's own time, as a factor.
 _HASTE = 1.7
+# An object is what the path is about when its tip comes as near as this, metres.
+_NEAR = 0.05
+# An object that is not where the path has it shifts the path: by nothing up to here, which is what grounding
+# errs by, and by no more than that, metres.
+_SHIFT_FROM, _SHIFT_TO = 0.003, 0.05
 # Points whose distances differ by less than this count as equally near, metres.
 _ABOUT = 0.002
 
@@ -36,6 +41,7 @@ class GroundedPath:
         names = model.grounding_names
         self.tip = [names.index(f"tip.{axis}") for axis in "xyz"]
         self.cubes = [i for i, name in enumerate(names) if "cube" in name]
+        self._approached = self._nearest_object()
         self.pace = self._paces(free_pace)
 
     @property
@@ -69,6 +75,27 @@ class GroundedPath:
         steps = int(farther[0]) if len(farther) else len(distance) - 1
         return max(start, float(at + steps))
 
+    def shift(self, grounded: NDArray[np.float32], at: float) -> NDArray[np.float32]:
+        """(G,) metres by which the object that the path approaches is not where the path has it at tick `at`.
+
+        grounded: (G,) of the present. Zero but for the horizontal columns of tip and objects, which all get
+        the same: the path is about the object, and was imagined from an image that is as old as the policy
+        is slow.
+        """
+        out = np.zeros(len(grounded), np.float32)
+        if self._approached is None:
+            return out
+        x, y = self._approached
+        expected = self.points(np.array([at]))[0][0]
+        moved = np.array([grounded[x] - expected[x], grounded[y] - expected[y]])
+        size = float(np.hypot(*moved))
+        if size <= _SHIFT_FROM:
+            return out
+        moved *= min(size - _SHIFT_FROM, _SHIFT_TO) / size
+        for columns in (self.tip, *np.reshape(self.cubes, (-1, 3))):
+            out[columns[:2]] = moved
+        return out
+
     def schedule(self, start: float, ticks: int) -> NDArray[np.float64]:
         """Path ticks (ticks,) to be at after each of the next control ticks, from `start`."""
         out = np.empty(ticks)
@@ -85,6 +112,16 @@ class GroundedPath:
         share = (at - low).astype(np.float32)[:, None]
         grounded = self.grounded[low] * (1 - share) + self.grounded[high] * share
         return grounded, self.latents[low] * (1 - share) + self.latents[high] * share
+
+    def _nearest_object(self) -> tuple[int, int] | None:
+        """Columns of x and y of the object that the tip comes nearest to, or None when it comes near none."""
+        objects = np.reshape(self.cubes, (-1, 3))
+        if not len(objects):
+            return None
+        tip = self.grounded[:, None, self.tip]
+        distance = np.linalg.norm(self.grounded[:, objects] - tip, axis=2).min(axis=0)
+        nearest = int(np.argmin(distance))
+        return tuple(objects[nearest][:2].tolist()) if distance[nearest] < _NEAR else None
 
     def _paces(self, free_pace: float) -> NDArray[np.float64]:
         if self.steps == 1:

@@ -16,7 +16,8 @@ class MpcConfig:
     estimated. divergence_bound, divergence_count: how far, and how many times in a row, prior and observation
     may part before the belief starts anew from the measurement, and then before the arm holds.
     predict: False plans from the newest image as if it were now. chunk_candidate: False keeps the slow
-    policy's chunk from the sampler. Both are parts that `wm-vla bench delay` takes away to show their worth.
+    policy's chunk from the sampler. follow_objects: False leaves the path where the policy saw its object.
+    All three are parts that `wm-vla bench delay` takes away to show their worth.
     """
 
     method: str = "mppi_spline"
@@ -39,3 +40,4 @@ class MpcConfig:
     bias: bool = True
     predict: bool = True
     chunk_candidate: bool = True
+    follow_objects: bool = True

@@ -202,12 +202,18 @@ class MpcCore:
         if not np.all(np.isfinite(latent)):  # nor would any future from there be
             self._fault(now, FaultCode.NO_FINITE_COST, "the predicted state is not finite")
             return None, nothing, 0, ""
-        tip = self._model.ground(latent[None])[0, self._tip]
+        grounded = self._model.ground(latent[None])[0]
+        tip = grounded[self._tip]
         horizon = self.config.sampler.horizon
-        entered = path.entry(tip, start) if self._progress is None else self._progress
-        self._progress = path.advance(tip, entered)
+        if self._progress is None:
+            self._progress = path.entry(tip, start)
+        shift = (
+            path.shift(grounded, self._progress) if self.config.follow_objects else np.zeros_like(grounded)
+        )
+        self._progress = path.advance(tip - shift[self._tip], self._progress)
         schedule = path.schedule(self._progress, horizon)
         target_grounded, target_latents = path.points(schedule)
+        target_grounded = target_grounded + shift
         bias = np.zeros(7, np.float32)
         bias[:3] = self._bias.value
         candidates = self._candidates(start, tip, target_grounded[:, self._tip], schedule, bias, previous)

@@ -57,7 +57,7 @@ def delay(
         str,
         typer.Option(
             help="Comma list of sync, newest, weighted, ensemble, rtc, rollforward, ours, "
-            "ours_no_prediction, ours_no_chunk, ours_no_goal; or all."
+            "ours_no_prediction, ours_no_chunk, ours_no_objects, ours_no_goal; or all."
         ),
     ] = "all",
     seeds: Annotated[str, typer.Option(help="FIRST:LAST (end excluded), or a comma list.")] = "1000:1020",
