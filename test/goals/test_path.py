@@ -162,11 +162,9 @@ def test_an_object_that_the_path_does_not_lead_to_shifts_nothing(line) -> None:
     assert not line.shift(present(line, 5, (0.04, 0.0, 0.0)), 5.0).any()
 
 
-def test_a_cube_that_is_pushed_as_imagined_shifts_nothing_and_one_that_slipped_does(
-    make_goal, linear_model
-) -> None:
+def test_a_path_that_pushes_its_object_is_about_where_that_is_to_go(make_goal, linear_model) -> None:
+    """Shifted with a cube that slipped, it would end beside the pad by as much."""
     tips = np.array([0.2, 0.0, 0.02]) + np.linspace(0.0, 1.0, STEPS)[:, None] * [0.0, 0.12, 0.0]
     cubes = tips + np.array([0.0, 0.025, 0.0])
     path = GroundedPath(make_goal(tips, cubes), linear_model, free_pace=1.0)
-    assert not path.shift(present(path, 30, (0.0, 0.0, 0.0)), 30.0).any()
-    assert path.shift(present(path, 30, (-0.013, 0.0, 0.0)), 30.0)[path.tip[0]] == pytest.approx(-0.01)
+    assert not path.shift(present(path, 30, (-0.013, 0.0, 0.0)), 30.0).any()

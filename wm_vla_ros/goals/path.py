@@ -16,8 +16,8 @@ _CAUTION = 8
 _AHEAD = 4
 # The most by which an arm in free space may be ahead of the policy's own time, as a factor.
 _HASTE = 1.7
-# An object is what the path is about when its tip comes as near as this, metres.
-_NEAR = 0.05
+# A path leads to an object when its tip comes as near as this, and leaves the object about there, metres.
+_NEAR, _STANDS = 0.05, 0.01
 # An object that is not where the path has it shifts the path: by nothing up to here, which is what grounding
 # errs by, and by no more than that, metres.
 _SHIFT_FROM, _SHIFT_TO = 0.003, 0.05
@@ -76,11 +76,11 @@ class GroundedPath:
         return max(start, float(at + steps))
 
     def shift(self, grounded: NDArray[np.float32], at: float) -> NDArray[np.float32]:
-        """(G,) metres by which the object that the path approaches is not where the path has it at tick `at`.
+        """(G,) metres by which the object that the path leads to is not where the path has it at tick `at`.
 
         grounded: (G,) of the present. Zero but for the horizontal columns of tip and objects, which all get
         the same: the path is about the object, and was imagined from an image that is as old as the policy
-        is slow.
+        is slow. A path that pushes its object is never shifted: it is about where the object is to go.
         """
         out = np.zeros(len(grounded), np.float32)
         if self._approached is None:
@@ -114,14 +114,16 @@ class GroundedPath:
         return grounded, self.latents[low] * (1 - share) + self.latents[high] * share
 
     def _nearest_object(self) -> tuple[int, int] | None:
-        """Columns of x and y of the object that the tip comes nearest to, or None when it comes near none."""
+        """Columns of x and y of the object that the tip is led to, or None without one."""
         objects = np.reshape(self.cubes, (-1, 3))
         if not len(objects):
             return None
         tip = self.grounded[:, None, self.tip]
         distance = np.linalg.norm(self.grounded[:, objects] - tip, axis=2).min(axis=0)
         nearest = int(np.argmin(distance))
-        return tuple(objects[nearest][:2].tolist()) if distance[nearest] < _NEAR else None
+        x, y = objects[nearest][:2].tolist()
+        travelled = np.hypot(*(self.grounded[:, [x, y]] - self.grounded[0, [x, y]]).T).max()
+        return (x, y) if distance[nearest] < _NEAR and travelled < _STANDS else None
 
     def _paces(self, free_pace: float) -> NDArray[np.float64]:
         if self.steps == 1:

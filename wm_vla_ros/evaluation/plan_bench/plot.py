@@ -22,7 +22,7 @@ def plot_plans(path: Path, figures: Sequence[Measured]) -> None:
         "TD-MPC2": ("plan.tdmpc2.p50_ms", "plan.return_tdmpc2"),
     }
     for name in by_name:
-        if name.endswith(".return"):
+        if name.endswith(".return") and name != "plan.return":
             label = name.removeprefix("plan.").removesuffix(".return")
             points[label] = (f"plan.{label}.p50_ms", name)
     figure = Figure(figsize=(9, 6), layout="constrained")
