@@ -18,7 +18,7 @@ from wm_vla_ros.evaluation.fault_cases import BELIEF_CASES, CASES, MOTION_CASES,
 from wm_vla_ros.evaluation.fault_gate import gate_under_fire
 from wm_vla_ros.evaluation.fault_rig import Rig, mock_world
 from wm_vla_ros.evaluation.faults import GATE_CASE, parse_cases, run_pure
-from wm_vla_ros.planning.samplers.mppi import Mppi
+from wm_vla_ros.planning.samplers import Sampler
 from wm_vla_ros.ros.time import TimeDoor
 from wm_vla_ros.safety import gate, plan_check
 from wm_vla_ros.safety.arbiter import Arbiter
@@ -178,12 +178,14 @@ def never_holds(patch: Patch) -> None:
 
 
 def nan_to_zero(patch: Patch) -> None:
-    real = Mppi.solve
+    real = Sampler.solve
 
-    def solve(self: Mppi, candidates, cost, out_of_time=lambda: False):
-        return real(self, candidates, lambda a: np.where(np.isfinite(c := cost(a)), c, 0.0), out_of_time)
+    def solve(self: Sampler, candidates, cost, *arguments, **named):
+        return real(
+            self, candidates, lambda a: np.where(np.isfinite(c := cost(a)), c, 0.0), *arguments, **named
+        )
 
-    patch.setattr(Mppi, "solve", solve)
+    patch.setattr(Sampler, "solve", solve)
 
 
 @pytest.mark.parametrize(
