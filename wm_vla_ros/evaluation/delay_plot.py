@@ -10,6 +10,8 @@ from wm_vla_ros.evaluation.delay_bench import Results, times, wins
 from wm_vla_ros.evaluation.delay_controllers import CONTESTANTS
 from wm_vla_ros.report import mean_interval, wilson
 
+# Half the width of a panel that has one value alone, in its unit.
+_ALONE = 50.0
 _LABELS = {
     "latency": ("latency of the slow policy, ms", 1e3),
     "delay": ("delay of the observations, ms", 1e3),
@@ -55,6 +57,9 @@ def plot_delay(path: Path, results: Results) -> None:
         panels[0, column].set_ylim(-0.03, 1.03)
         panels[1, column].set_ylim(bottom=0.0)
         panels[1, column].set_xlabel(label, fontsize=8)
+        values = {cell.value * unit for cell in results if (cell.axis, cell.task) == (axis, task)}
+        if len(values) == 1:  # an axis of its own accord would be a hair wide
+            panels[1, column].set_xlim(min(values) - _ALONE, max(values) + _ALONE)
         for panel in panels[:, column]:
             panel.grid(alpha=0.3)
     panels[0, 0].set_ylabel("success")
