@@ -236,7 +236,6 @@ class MpcCore:
                     candidates,
                     cost,
                     lambda: self._timer() - begin > self.config.deadline,
-                    previous=previous,
                     shift=self._ticks_since_last_plan(start),
                 )
                 break

@@ -45,11 +45,6 @@ class ProprioHistory:
             return None
         return proprio(self._kinematics, measured, commanded)
 
-    def tip_at(self, stamp: float) -> NDArray[np.float64] | None:
-        """Measured tip (3,) in metres at `stamp`, or None as `proprio_at`."""
-        measured = self._interpolated(stamp)
-        return None if measured is None else self._kinematics.tip_position(measured)
-
     def _append(self, history: deque, stamp: float, joints: NDArray[np.float64]) -> None:
         if history and stamp <= history[-1][0]:  # out of order or repeated: the older one is of no use here
             return

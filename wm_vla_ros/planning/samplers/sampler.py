@@ -18,8 +18,7 @@ Cost = Callable[[FloatArray], NDArray[np.float64]]
 class SamplerConfig:
     """samples and iterations set the number of model calls. sigma: (A,) std of the noise, action units.
 
-    lower, upper: (A,) bounds of an action. change: (A,) largest step of an action from one tick to the next,
-    the first from the action in force; None leaves it free.
+    lower, upper: (A,) bounds of an action.
     """
 
     sigma: tuple[float, ...]
@@ -28,7 +27,6 @@ class SamplerConfig:
     iterations: int = 2
     lower: tuple[float, ...] = (-1.0, -1.0, -1.0, -1.0, -1.0, -1.0, 0.0)
     upper: tuple[float, ...] = (1.0,) * 7
-    change: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +49,15 @@ class Sampler(ABC):
     """
 
     def __init__(self, config: SamplerConfig, rng: np.random.Generator) -> None:
-        """Raises ValueError unless sigma, bounds and change have one entry per action dimension."""
-        sizes = {len(each) for each in (config.sigma, config.lower, config.upper, config.change) if each}
+        """Raises ValueError unless sigma and the bounds have one entry per action dimension."""
+        sizes = {len(each) for each in (config.sigma, config.lower, config.upper)}
         if len(sizes) != 1:
-            raise ValueError("sigma, lower, upper and change must have one entry per action dimension")
+            raise ValueError("sigma, lower and upper must have one entry per action dimension")
         self.config = config
         self._rng = rng
         self._lower = np.asarray(config.lower, np.float32)
         self._upper = np.asarray(config.upper, np.float32)
         self._sigma = np.asarray(config.sigma, np.float32)
-        self._change = None if config.change is None else np.asarray(config.change, np.float32)
 
     def solve(
         self,
@@ -68,15 +65,13 @@ class Sampler(ABC):
         cost: Cost,
         out_of_time: Callable[[], bool] = lambda: False,
         *,
-        previous: FloatArray | None = None,
         shift: int = 1,
     ) -> Solution:
         """The best sequence found. candidates: each (H, A), at least one; all are judged as they are.
 
-        cost: maps (N, H, A) to (N,). out_of_time is asked between iterations. previous: (A,) the action in
-        force, from which `change` counts. shift: ticks since the last call's first action, for a sampler
-        that remembers. Raises NoFiniteCost when no sample of the first population has a finite cost, and
-        ValueError on a candidate of another shape.
+        cost: maps (N, H, A) to (N,). out_of_time is asked between iterations. shift: ticks since the last
+        call's first action, for a sampler that remembers. Raises NoFiniteCost when no sample of the first
+        population has a finite cost, and ValueError on a candidate of another shape.
         """
         config = self.config
         shape = (config.horizon, len(config.sigma))
@@ -86,7 +81,7 @@ class Sampler(ABC):
         self._begin(given, shift)
         best, best_cost, done = given[0], np.inf, 0
         for iteration in range(config.iterations):
-            population = self._allowed(self._draw(iteration), previous)
+            population = np.clip(self._draw(iteration), self._lower, self._upper)
             costs = cost(population)
             finite = np.isfinite(costs)
             if not finite.any():
@@ -119,15 +114,3 @@ class Sampler(ABC):
     @abstractmethod
     def _answer(self, best: FloatArray) -> FloatArray:
         """The plan (H, A)."""
-
-    def _allowed(self, population: FloatArray, previous: FloatArray | None) -> FloatArray:
-        """`population` within bounds and, from tick to tick, within `change`."""
-        population = np.clip(population, self._lower, self._upper)
-        if self._change is None or previous is None:
-            return population
-        before = np.clip(np.asarray(previous, np.float32), self._lower, self._upper)
-        for tick in range(population.shape[1]):
-            step = population[:, tick] - before
-            before = before + np.clip(step, -self._change, self._change)
-            population[:, tick] = before
-        return population
