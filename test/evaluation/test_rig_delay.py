@@ -89,3 +89,28 @@ def test_the_moving_target_moves_and_success_follows_it(rig) -> None:
     world = rig.world
     assert task.success(end, world.cubes(), world.pads())
     assert not task.success(start, world.cubes(), world.pads())
+
+
+class Asked(Watcher):
+    """Remembers what it had seen when it was first asked for a plan, and when that was."""
+
+    def start(self, task) -> None:
+        super().start(task)
+        self.at_first: tuple[float, int] | None = None
+
+    def tick(self, now: float) -> Plan | None:
+        self.at_first = self.at_first or (now, len(self.seen))
+        return None
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2])
+def test_the_arm_has_seen_before_it_is_told(rig, delay: float) -> None:
+    """Waiting for the first image is no part of what a delay costs: on an arm the camera runs already."""
+    asked = Asked()
+    task = replace(task_for_seed("reach", 1000), time_limit=0.5)
+    result = rig.run(1000, task, asked, RigConditions(observation_delay=delay))
+    assert asked.at_first is not None
+    now, frames_before = asked.at_first
+    assert frames_before >= 2
+    assert asked.seen[frames_before - 1][0] == pytest.approx(now - delay, abs=0.06)
+    assert result.time == 0.5  # counted from the instruction

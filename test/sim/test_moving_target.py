@@ -11,6 +11,7 @@ from wm_vla_ros.sim.tasks import CUBES, task_for_seed
 from wm_vla_ros.sim.world import SimWorld
 
 SPEED = 0.03
+DURATION = 6.3
 TIMES = np.arange(0.0, 6.0, 0.02)
 
 
@@ -25,7 +26,7 @@ def world(spec):
 def test_every_seed_has_a_free_path_of_the_right_speed(world, seed: int) -> None:
     task = task_for_seed("reach", seed)
     world.reset(seed, task)
-    path = MovingTarget(seed, task, world, SPEED).at(TIMES)
+    path = MovingTarget(seed, task, world, SPEED, DURATION).at(TIMES)
     cubes = world.cubes()
     np.testing.assert_allclose(path[0], cubes[task.cube][:2], atol=1e-9)
     speeds = np.linalg.norm(np.diff(path, axis=0), axis=1) / 0.02
@@ -44,7 +45,9 @@ def test_every_seed_has_a_free_path_of_the_right_speed(world, seed: int) -> None
 def test_paths_belong_to_their_seeds(world) -> None:
     task = task_for_seed("reach", 1000)
     world.reset(1000, task)
-    first, again, other = (MovingTarget(seed, task, world, SPEED).at(3.0) for seed in (1000, 1000, 1001))
+    first, again, other = (
+        MovingTarget(seed, task, world, SPEED, DURATION).at(3.0) for seed in (1000, 1000, 1001)
+    )
     np.testing.assert_array_equal(first, again)
     assert np.linalg.norm(first - other) > 1e-3
 
@@ -53,7 +56,7 @@ def test_the_cube_is_carried_and_nothing_else(world) -> None:
     task = task_for_seed("reach", 1000)
     world.reset(1000, task)
     before = world.cubes()
-    target = MovingTarget(1000, task, world, SPEED)
+    target = MovingTarget(1000, task, world, SPEED, DURATION)
     target.carry(world, 1.0)
     after = world.cubes()
     np.testing.assert_allclose(after[task.cube][:2], target.at(1.0), atol=1e-9)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wm_vla_ros.evaluation.chunk_merging import MERGES, Merge, Newest, Timed
 from wm_vla_ros.evaluation.controllers import Policy, PolicyAlone, TwoLoops, newer
 from wm_vla_ros.evaluation.motion_trace import Contestant
-from wm_vla_ros.planning.candidates import follow_path
+from wm_vla_ros.evaluation.path_following import follow_path
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import SOURCE
 from wm_vla_ros.robots.proprio import proprio_names
@@ -89,10 +89,10 @@ class AsyncChunks:
     Chunks are merged as the positions that they lead the commanded tip to, as in the systems that these
     merges come from, whose actions are absolute: a displacement that is skipped would be lost for good, and
     the arm would never close a gap that is shorter than its delay. Rows are numbered by the actions executed
-    since their observation. Where the merge leads is followed at bounded speed, as fast as ours may follow;
-    when the chunks have run out the arm holds. A thought is delivered at a tick, never in the one it was
-    begun in, as by TwoLoops. roll_forward: gives the policy the state that the arm will be in when the
-    chunk arrives; the chunk then begins there. chunk: number of the newest chunk that has arrived.
+    since their observation. Where the merge leads is followed as fast as ours may follow, and with more
+    acceleration; when the chunks have run out the arm holds. A thought is delivered at a tick, never in the
+    one it was begun in, as by TwoLoops. roll_forward: gives the policy the state that the arm will be in when
+    the chunk arrives; the chunk then begins there. chunk: number of the newest chunk that has arrived.
     """
 
     def __init__(

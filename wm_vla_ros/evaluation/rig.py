@@ -27,6 +27,8 @@ from wm_vla_ros.types import AppliedAction, Fault, Observation, Plan
 
 # The planner runs this long after the driver's tick; its plan starts at the next one.
 PLANNER_PHASE = 0.004
+# Camera and driver run for this long before the instruction is given, seconds: an arm sees before it is told.
+LEAD_IN = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,10 @@ class Rig:
         conditions: RigConditions,
         watch: Callable[[SimWorld, float], None] = lambda world, now: None,
     ) -> EpisodeResult:
-        """One episode of `task` from `seed`. watch: called every tick with the world and the time."""
+        """One episode of `task` from `seed`. watch: called every tick with the world and the time.
+
+        Time counts from the instruction; before it the arm stands, and the controller observes.
+        """
         world, clock, spec = self.world, FakeClock(), self.spec
         world.reset(seed, task)
         history = ProprioHistory(self._kinematics)
@@ -144,7 +149,12 @@ class Rig:
         driver.enable()
         controller.start(task)
         transit = Transit(seed, conditions)
-        target = MovingTarget(seed, task, world, conditions.target_speed) if conditions.target_speed else None
+        duration = LEAD_IN + task.time_limit
+        target = (
+            MovingTarget(seed, task, world, conditions.target_speed, duration)
+            if conditions.target_speed
+            else None
+        )
         next_frame = 0.0
         held = 0
 
@@ -166,7 +176,7 @@ class Rig:
                         transit.send(Observation(clock.now(), images, proprio))
                     next_frame += conditions.camera_period
 
-        for tick in range(round(task.time_limit / spec.dt)):
+        for tick in range(round(duration / spec.dt)):
             begin = tick * spec.dt
             advance(begin)
             history.on_joints(backend.read())
@@ -177,12 +187,15 @@ class Rig:
             now = clock.now()
             for observation in transit.arrived(now):
                 controller.on_observation(observation, now)
+            if begin < LEAD_IN - 1e-9:
+                held = 0
+                continue
             plan = controller.tick(now)
             if plan is not None:
                 driver.accept(plan)
-            watch(world, now)
+            watch(world, now - LEAD_IN)
             if task.success(world.tip(), world.cubes(), world.pads()):
-                return self._result(seed, task, True, now, faults, held)
+                return self._result(seed, task, True, now - LEAD_IN, faults, held)
         return self._result(seed, task, False, task.time_limit, faults, held)
 
     def _result(

@@ -8,14 +8,8 @@ from numpy.typing import NDArray
 from wm_vla_ros.types import LatentGoal
 from wm_vla_ros.world_models.protocol import WorldModel
 
-# A cube that is imagined to move by more than this per tick is being pushed (noise is a fifth of it), metres.
-_MOVING = 0.0005
-# Ticks before and after imagined contact that are travelled at the policy's own pace as well.
-_CAUTION = 8
 # How many ticks along the path one look may advance.
 _AHEAD = 4
-# The most by which an arm in free space may be ahead of the policy's own time, as a factor.
-_HASTE = 1.7
 # A path leads to an object when its tip comes as near as this, and leaves the object about there, metres.
 _NEAR, _STANDS = 0.05, 0.01
 # An object that is not where the path has it shifts the path: by nothing up to here, which is what grounding
@@ -28,11 +22,11 @@ _ABOUT = 0.002
 class GroundedPath:
     """A goal's path through the world model's grounding head.
 
-    latents: (S, D). latent_weight: (D,) or one for all. grounded: (S, G) metres. pace: (S,) path ticks that
-    may pass per control tick: free space faster than the policy showed, contact exactly as it showed.
+    latents: (S, D). latent_weight: (D,) or one for all. grounded: (S, G) metres. pace: path ticks that may
+    pass per control tick.
     """
 
-    def __init__(self, goal: LatentGoal, model: WorldModel, free_pace: float) -> None:
+    def __init__(self, goal: LatentGoal, model: WorldModel, pace: float) -> None:
         self.goal = goal
         self.latents = goal.embeddings
         precision = np.ones(1, np.float32) if goal.precision is None else goal.precision
@@ -42,7 +36,7 @@ class GroundedPath:
         self.tip = [names.index(f"tip.{axis}") for axis in "xyz"]
         self.cubes = [i for i, name in enumerate(names) if "cube" in name]
         self._approached = self._nearest_object()
-        self.pace = self._paces(free_pace)
+        self.pace = pace
 
     @property
     def steps(self) -> int:
@@ -59,7 +53,7 @@ class GroundedPath:
         and not the nearest: a path that leads up and down again is near itself, and its beginning is the
         part that must not be skipped.
         """
-        last = int(min(self.steps - 1, np.ceil(_HASTE * self.progress_at(now)) + _AHEAD))
+        last = int(min(self.steps - 1, np.ceil(self.pace * self.progress_at(now)) + _AHEAD))
         distance = np.linalg.norm(self.grounded[: last + 1, self.tip] - tip, axis=1)
         return float(np.argmax(distance <= distance.min() + _ABOUT))
 
@@ -98,12 +92,7 @@ class GroundedPath:
 
     def schedule(self, start: float, ticks: int) -> NDArray[np.float64]:
         """Path ticks (ticks,) to be at after each of the next control ticks, from `start`."""
-        out = np.empty(ticks)
-        at = start
-        for i in range(ticks):
-            at = min(at + self.pace[min(int(at), self.steps - 1)], self.steps - 1.0)
-            out[i] = at
-        return out
+        return np.minimum(start + self.pace * np.arange(1, ticks + 1), self.steps - 1.0)
 
     def points(self, at: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Grounded points (n, G) in metres and latents (n, D) at fractional path ticks `at` (n,)."""
@@ -124,11 +113,3 @@ class GroundedPath:
         x, y = objects[nearest][:2].tolist()
         travelled = np.hypot(*(self.grounded[:, [x, y]] - self.grounded[0, [x, y]]).T).max()
         return (x, y) if distance[nearest] < _NEAR and travelled < _STANDS else None
-
-    def _paces(self, free_pace: float) -> NDArray[np.float64]:
-        if self.steps == 1:
-            return np.ones(1)
-        moved = np.diff(self.grounded[:, self.cubes], axis=0).reshape(self.steps - 1, -1, 3)
-        pushing = np.append(np.linalg.norm(moved, axis=2).max(axis=1) > _MOVING, False)
-        careful = np.convolve(pushing, np.ones(2 * _CAUTION + 1), mode="same") > 0
-        return np.where(careful, 1.0, free_pace)

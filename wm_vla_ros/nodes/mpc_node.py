@@ -60,7 +60,10 @@ class Settings(NodeSettings):
     )
     samples: int = setting(_DEFAULTS.sampler.samples, "rollouts per iteration", low=8, high=1024)
     iterations: int = setting(_DEFAULTS.sampler.iterations, "iterations per tick", low=1, high=10)
-    free_pace: float = setting(_DEFAULTS.free_pace, "pace in free space over the policy's", low=0.5, high=4.0)
+    pace: float = setting(_DEFAULTS.pace, "path ticks per control tick", low=0.5, high=4.0)
+    max_speed: float = setting(_DEFAULTS.max_speed, "of the tip, m/s", low=0.01, high=2.0)
+    max_acceleration: float = setting(_DEFAULTS.max_acceleration, "of the tip, m/s^2", low=0.1, high=50.0)
+    max_jerk: float = setting(_DEFAULTS.max_jerk, "of the tip, m/s^3", low=1.0, high=5000.0)
     belief_gain: float = setting(
         _DEFAULTS.belief_gain, "share of an image's news believed, 0: estimated", low=0.0, high=1.0
     )
@@ -128,7 +131,10 @@ class MpcNode(ManagedNode[Settings]):
         config = MpcConfig(
             method=settings.sampler,
             sampler=replace(_DEFAULTS.sampler, samples=settings.samples, iterations=settings.iterations),
-            free_pace=settings.free_pace,
+            pace=settings.pace,
+            max_speed=settings.max_speed,
+            max_acceleration=settings.max_acceleration,
+            max_jerk=settings.max_jerk,
             belief_gain=settings.belief_gain,
             bias=settings.bias,
             deadline=min(settings.deadline, self._cadence.deadline),

@@ -11,7 +11,8 @@ from wm_vla_ros.planning.samplers import SamplerConfig
 class MpcConfig:
     """Settings of the fast loop; metres, seconds, action units. method: of SAMPLERS.
 
-    free_pace: path ticks per control tick where nothing is touched. lead: least time between the start of
+    pace: path ticks per control tick. max_speed, max_acceleration, max_jerk: of the tip, m/s, m/s^2, m/s^3;
+    the speed is what play has shown the world model. lead: least time between the start of
     planning and the plan's first action. belief_gain: share of an image's news that is believed, 0 to have it
     estimated. divergence_bound, divergence_count: how far, and how many times in a row, prior and observation
     may part before the belief starts anew from the measurement, and then before the arm holds.
@@ -24,7 +25,10 @@ class MpcConfig:
     sampler: SamplerConfig = field(
         default_factory=lambda: SamplerConfig(sigma=(0.06, 0.06, 0.06, 0.0, 0.0, 0.0, 0.0))
     )
-    free_pace: float = 1.7
+    pace: float = 1.7
+    max_speed: float = 0.45
+    max_acceleration: float = 2.0
+    max_jerk: float = 75.0
     lead: float = 0.006
     belief_gain: float = 0.0
     divergence_bound: float = 0.03
@@ -34,7 +38,7 @@ class MpcConfig:
     weight_tip: float = 1.0
     weight_objects: float = 0.02
     weight_latent: float = 0.05
-    weight_smoothness: float = 0.02
+    weight_smoothness: float = 0.1
     weight_workspace: float = 1.0
     lowest_tip: float = 0.009
     bias: bool = True

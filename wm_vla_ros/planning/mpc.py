@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,22 @@ from wm_vla_ros.belief.delay import ActuationDelay, DelayEstimate
 from wm_vla_ros.belief.divergence import DivergenceWatch
 from wm_vla_ros.goals.buffer import GoalBuffer
 from wm_vla_ros.goals.path import GroundedPath
-from wm_vla_ros.planning.candidates import check_chunk, follow_path, hold, shifted
+from wm_vla_ros.goals.progress import PathProgress
+from wm_vla_ros.planning.candidates import check_chunk, hold, shifted
 from wm_vla_ros.planning.config import MpcConfig
-from wm_vla_ros.planning.objective import LatentTracking, Rollouts, Smoothness, Term, TipTracking, Workspace
-from wm_vla_ros.planning.samplers import NoFiniteCost, make_sampler
+from wm_vla_ros.planning.objective import (
+    CHANGE_SCALE,
+    TERMINAL,
+    TIP_SCALE,
+    LatentTracking,
+    Rollouts,
+    Smoothness,
+    Term,
+    TipTracking,
+    Workspace,
+)
+from wm_vla_ros.planning.preview import Preview
+from wm_vla_ros.planning.samplers import MotionLimits, NoFiniteCost, make_sampler
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.safety.faults import FaultCode
@@ -75,16 +87,19 @@ class MpcCore:
         self._divergence_watch = DivergenceWatch(self.config.divergence_bound, self.config.divergence_count)
         self._goals = GoalBuffer(model.encoder_id, model.latent_dim)
         rng = np.random.default_rng(seed)
-        self._sampler = make_sampler(self.config.method, self.config.sampler, rng)
+        self._sampler = make_sampler(
+            self.config.method, replace(self.config.sampler, limits=self._limits()), rng
+        )
         names = proprio_names(spec)
         self._proprio_tip = [names.index(f"tip.position.{axis}") for axis in "xyz"]
         grounding = model.grounding_names
         self._tip = [grounding.index(f"tip.{axis}") for axis in "xyz"]
         self._terms = self._objective()
+        self._preview = self._tip_preview()
         # Written by on_* under the lock, read by tick under the lock.
         self._lock = threading.Lock()
         self._path: GroundedPath | None = None
-        self._progress: float | None = None
+        self._progress = PathProgress()
         self._chunks: dict[int, ActionChunk] = {}
         self._last_plan: Plan | None = None
         self._sequence = 0
@@ -137,8 +152,8 @@ class MpcCore:
         """Take over a goal. Raises GoalRefused, and keeps the earlier goal, when it is not valid."""
         with self._lock:
             self._goals.offer(goal, now)
-            self._path = GroundedPath(goal, self._model, self.config.free_pace)
-            self._progress = None
+            self._path = GroundedPath(goal, self._model, self.config.pace)
+            self._progress.enter()
 
     def clear_goal(self) -> None:
         """Forget goal, path and chunks: the instruction has ended, the driver is to hold."""
@@ -196,7 +211,7 @@ class MpcCore:
             return None, nothing, 0, ""
         start = self._next_driver_tick(now)
         latent = self._belief.predict(start) if self.config.predict else newest.observed
-        previous = self._actions.at(start - 0.5 * self._spec.dt)
+        before, previous = (self._actions.at(start - ticks * self._spec.dt) for ticks in (1.5, 0.5))
         if latent is None or previous is None:
             return None, nothing, 0, ""
         if not np.all(np.isfinite(latent)):  # nor would any future from there be
@@ -205,13 +220,10 @@ class MpcCore:
         grounded = self._model.ground(latent[None])[0]
         tip = grounded[self._tip]
         horizon = self.config.sampler.horizon
-        if self._progress is None:
-            self._progress = path.entry(tip, start)
-        shift = (
-            path.shift(grounded, self._progress) if self.config.follow_objects else np.zeros_like(grounded)
-        )
-        self._progress = path.advance(tip - shift[self._tip], self._progress)
-        schedule = path.schedule(self._progress, horizon)
+        at = self._progress.entered(path, tip, start)
+        shift = path.shift(grounded, at) if self.config.follow_objects else np.zeros_like(grounded)
+        at = self._progress.advance(path, tip - shift[self._tip])
+        schedule = path.schedule(at, horizon)
         target_grounded, target_latents = path.points(schedule)
         target_grounded = target_grounded + shift
         bias = np.zeros(7, np.float32)
@@ -237,6 +249,7 @@ class MpcCore:
                     cost,
                     lambda: self._timer() - begin > self.config.deadline,
                     shift=self._ticks_since_last_plan(start),
+                    last=np.stack([previous if before is None else before, previous]),
                 )
                 break
             except NoFiniteCost as error:
@@ -261,15 +274,15 @@ class MpcCore:
         bias: FloatArray,
         previous: FloatArray,
     ) -> list[FloatArray]:
-        """What the sampler starts from: the path followed exactly, the chunk itself, the last plan, HOLD."""
-        horizon, scale = self.config.sampler.horizon, self._spec.translation_scale
+        """What the sampler starts from: the path followed best, the chunk itself, the last plan, HOLD."""
+        horizon = self.config.sampler.horizon
         assert self._path is not None
         chunk = self._chunks.get(self._path.goal.sequence) if self.config.chunk_candidate else None
         rest = np.repeat(previous[None], horizon, axis=0)
         if chunk is not None:
             rows = np.minimum(schedule.astype(int), len(chunk.actions) - 1)
             rest = chunk.actions[rows]
-        candidates = [follow_path(tip, target, previous + bias, rest, scale) - bias, hold(rest)]
+        candidates = [self._preview(tip, target, previous + bias, rest) - bias, hold(rest)]
         if chunk is not None:
             candidates.append(rest - bias)
         if self._last_plan is not None:
@@ -304,6 +317,21 @@ class MpcCore:
 
     def _fault(self, now: float, code: FaultCode, text: str) -> None:
         self._faults.append(Fault(now, code.value, Severity.WARNING, SOURCE, text))
+
+    def _limits(self) -> MotionLimits:
+        config, dt, scale = self.config, self._spec.dt, self._spec.translation_scale
+        return MotionLimits(
+            config.max_speed * dt / scale,
+            config.max_acceleration * dt**2 / scale,
+            config.max_jerk * dt**3 / scale,
+        )
+
+    def _tip_preview(self) -> Preview:
+        """What the objective says of the tip alone, solved: smoothness against distance, in metres both."""
+        scale, config = self._spec.translation_scale, self.config
+        tip = config.weight_tip / TIP_SCALE**2
+        change = config.weight_smoothness / (CHANGE_SCALE * scale) ** 2
+        return Preview(config.sampler.horizon, scale, change / max(tip, 1e-12), TERMINAL)
 
     def _objective(self) -> list[Term]:
         config, names = self.config, self._model.grounding_names

@@ -21,17 +21,17 @@ _STEP = 0.05
 class MovingTarget:
     """Carries the cube of `task` along an arc at `speed` m/s; heading and turn belong to the seed.
 
-    The arc stays where the arm reaches and clear of the other cubes for the task's whole time. Raises
+    The arc stays where the arm reaches and clear of the other cubes for `duration` seconds. Raises
     RuntimeError when none is found (a layout's gaps leave room for one).
     """
 
-    def __init__(self, seed: int, task: Task, world: SimWorld, speed: float) -> None:
+    def __init__(self, seed: int, task: Task, world: SimWorld, speed: float, duration: float) -> None:
         self._row = CUBES.index(task.cube)
         self._speed = speed
         cubes = world.cubes()
         self._start = cubes[task.cube][:2]
         others = [cubes[name][:2] for name in CUBES if name != task.cube]
-        times = np.arange(0.0, task.time_limit + _STEP, _STEP)
+        times = np.arange(0.0, duration + _STEP, _STEP)
         rng = np.random.default_rng([seed, 6])
         for attempt in range(_ATTEMPTS):
             self._heading = float(rng.uniform(0.0, 2.0 * np.pi))

@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from wm_vla_ros.planning.objective.term import Rollouts
 
+# Change of action, per tick, that costs one.
+CHANGE_SCALE = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Smoothness:
     """Squared change of action, the step from the action in force included, in units of `scale`."""
 
     weight: float
-    scale: float = 0.05
+    scale: float = CHANGE_SCALE
     name: str = "smoothness"
 
     def cost(self, rollouts: Rollouts) -> NDArray[np.float64]:

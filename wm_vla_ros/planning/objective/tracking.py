@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from wm_vla_ros.planning.objective.term import Rollouts
 
+# Metres that cost one, and how much more the last tick weighs.
+TIP_SCALE, TERMINAL = 0.005, 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class TipTracking:
@@ -21,8 +24,8 @@ class TipTracking:
     name: str
     columns: tuple[int, ...]
     weight: float
-    scale: float = 0.005
-    terminal: float = 3.0
+    scale: float = TIP_SCALE
+    terminal: float = TERMINAL
 
     def cost(self, rollouts: Rollouts) -> NDArray[np.float64]:
         """(N,) mean over ticks."""

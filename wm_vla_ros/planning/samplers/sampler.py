@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wm_vla_ros.planning.samplers.limits import MotionLimits
 from wm_vla_ros.types import FloatArray
 
 Cost = Callable[[FloatArray], NDArray[np.float64]]
@@ -18,7 +19,7 @@ Cost = Callable[[FloatArray], NDArray[np.float64]]
 class SamplerConfig:
     """samples and iterations set the number of model calls. sigma: (A,) std of the noise, action units.
 
-    lower, upper: (A,) bounds of an action.
+    lower, upper: (A,) bounds of an action. limits: of the motion, None for none.
     """
 
     sigma: tuple[float, ...]
@@ -27,6 +28,7 @@ class SamplerConfig:
     iterations: int = 2
     lower: tuple[float, ...] = (-1.0, -1.0, -1.0, -1.0, -1.0, -1.0, 0.0)
     upper: tuple[float, ...] = (1.0,) * 7
+    limits: MotionLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,13 @@ class Sampler(ABC):
         out_of_time: Callable[[], bool] = lambda: False,
         *,
         shift: int = 1,
+        last: FloatArray | None = None,
     ) -> Solution:
-        """The best sequence found. candidates: each (H, A), at least one; all are judged as they are.
+        """The best sequence found. candidates: each (H, A), at least one; all are judged, within the limits.
 
         cost: maps (N, H, A) to (N,). out_of_time is asked between iterations. shift: ticks since the last
-        call's first action, for a sampler that remembers. Raises NoFiniteCost when no sample of the first
+        call's first action, for a sampler that remembers. last: (2, A) actions before the first, from which
+        the motion limits count; at rest when not given. Raises NoFiniteCost when no sample of the first
         population has a finite cost, and ValueError on a candidate of another shape.
         """
         config = self.config
@@ -81,7 +85,7 @@ class Sampler(ABC):
         self._begin(given, shift)
         best, best_cost, done = given[0], np.inf, 0
         for iteration in range(config.iterations):
-            population = np.clip(self._draw(iteration), self._lower, self._upper)
+            population = self._within(self._draw(iteration), last)
             costs = cost(population)
             finite = np.isfinite(costs)
             if not finite.any():
@@ -98,6 +102,13 @@ class Sampler(ABC):
             if out_of_time():
                 break
         return Solution(self._answer(best), best_cost, done)
+
+    def _within(self, population: FloatArray, last: FloatArray | None) -> FloatArray:
+        inside = np.clip(population, self._lower, self._upper)
+        limits = self.config.limits
+        if limits is None:
+            return inside
+        return limits.apply(inside, np.zeros((2, inside.shape[2]), np.float32) if last is None else last)
 
     @abstractmethod
     def _begin(self, given: FloatArray, shift: int) -> None:

@@ -1,0 +1,62 @@
+"""Bounds on speed, acceleration and jerk of the motions that a sampler may propose.
+
+Held inside the sampler and not added to the cost, so that no weight can buy a motion that the arm could not
+make or its gears should not have to, and the safety gate has nothing to cut in normal work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wm_vla_ros.types import FloatArray
+
+# So that nothing is divided by zero.
+_TINY = np.float32(1e-18)
+
+
+@dataclass(frozen=True, slots=True)
+class MotionLimits:
+    """Greatest length of an action's first three entries, of their change per tick, and of that one's change.
+
+    In action units. The motions within are a convex set: a mean of motions within it is within it too.
+    """
+
+    speed: float
+    change: float
+    jerk: float
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless all three are above 0."""
+        for name in ("speed", "change", "jerk"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"motion limit {name} must be above 0, got {getattr(self, name)}")
+
+    def apply(self, actions: FloatArray, last: FloatArray) -> FloatArray:
+        """As near to `actions` (N, H, A) as the limits allow, tick by tick; changed in place.
+
+        last: (2, A), the two actions before the first, oldest first; what was beyond a limit there is taken
+        as at it. An arm at its greatest speed may stop to speed up at once: that jerk is allowed.
+        """
+        velocity = _within(last[1:, :3], self.speed)
+        change = _within(last[1:, :3] - last[:1, :3], self.change)
+        motion = np.ascontiguousarray(actions[:, :, :3].swapaxes(0, 1))
+        for tick in motion:
+            change = _within(change + _within(tick - velocity - change, self.jerk), self.change)
+            before, velocity = velocity, _within(velocity + change, self.speed)
+            change = velocity - before
+            tick[:] = velocity
+        actions[:, :, :3] = motion.swapaxes(0, 1)
+        return actions
+
+
+def _within(vectors: FloatArray, length: float) -> FloatArray:
+    """The nearest vectors (n, 3) that are no longer than `length`.
+
+    Nearest points of a ball lie no farther apart than the points that they are nearest to: that is why one
+    bound after another does not break the one before.
+    """
+    size = np.sqrt(np.einsum("na,na->n", vectors, vectors))
+    size = np.sqrt(np.einsum("na,na->n", vectors, vectors) + _TINY)
+    return vectors * np.minimum(np.float32(1.0), np.float32(length) / size)[:, None]
