@@ -147,13 +147,15 @@ def _run_case(number: int, world: World, runs: int) -> CaseResult:
 def _run_belief_case(number: int, robot: str, runs: int) -> CaseResult:
     case, world = BELIEF_CASES[number], BeliefWorld(robot)
     violations: list[str] = []
+    holds: list[float] = []
     begun = time.monotonic()
     for seed in range(runs):
         rig = BeliefRig(world, seed)
         case(rig)
         rig.finish()
         violations += [f"seed {seed}: {text}" for text in rig.violations]
-    return _result(number, world.name, row(case), runs, violations, [], begun)
+        holds += rig.judge.holds
+    return _result(number, world.name, row(case), runs, violations, holds, begun)
 
 
 def _gate_case(actions: int) -> CaseResult:
