@@ -360,9 +360,20 @@ def test_gate_under_fire_judges_every_block() -> None:
 
 def test_case_numbers_are_parsed() -> None:
     assert parse_cases("1-3,36, 41-42,2") == (1, 2, 3, 36, 41, 42)
-    for bad in ("", "x", "1-", "16", "1-17", "3-1", "0", "-1", "1..3"):
-        with pytest.raises(ValueError, match="valid cases: 1-15, 17, 31, 33, 35-36, 38, 41-44, 78"):
+    for bad in ("", "x", "1-", "18", "1-19", "27", "3-1", "0", "-1", "1..3"):
+        with pytest.raises(ValueError, match="valid cases: 1-17, 19-26, 31-36, 38, 41-44, 78"):
             parse_cases(bad)
+
+
+def test_a_case_that_is_not_run_here_says_why() -> None:
+    with pytest.raises(ValueError, match="case 18: .* needs a GPU"):
+        parse_cases("18")
+
+
+def test_a_case_of_the_running_stack_is_not_passed_by_running_nothing() -> None:
+    outcome = CliRunner().invoke(app, ["faults", "--cases", "1,25", "--graph-runs", "0"])
+    assert outcome.exit_code != 0
+    assert "--graph-runs must be at least 1" in str(outcome.exception) + outcome.output
 
 
 def test_every_case_says_what_it_injects_and_expects() -> None:
