@@ -58,5 +58,6 @@ def test_steps_count_what_will_be_shown() -> None:
     assert faults.steps((6,), 20) == 2  # on the mock and on the robot's kinematics
     assert faults.steps((13, 14, 19), 20) == 5 + len(CASES)
     assert faults.steps((13, 14, 19), 0) == 5
+    assert faults.steps((16,), 1) == 2
     assert faults.steps((25, 26), 1) == 2
     assert faults.steps((25, 26), 0) == 0

@@ -11,6 +11,7 @@ from wm_vla_ros.evaluation.fault_load import (
     CASES,
     Load,
     LoadCase,
+    cycles_overrun,
     goal_flood,
     judge_span,
     long_thoughts,
@@ -71,8 +72,11 @@ class FakeStack:
             self.recording.faults.append(Fault(now, FaultCode.GOAL_REFUSED, Severity.WARNING, "mpc", ""))
         return self._achieved
 
-    def judged(self, start: float, end: float) -> tuple[list[str], float]:
-        return ([] if self._rate >= 49.0 else ["slow"]), self._rate
+    def interrupt(self, seconds: float) -> None:
+        fault_load.time.sleep(seconds)
+
+    def judged(self, start: float, end: float, least: float = 49.0) -> tuple[list[str], float]:
+        return ([] if self._rate >= least else ["slow"]), self._rate
 
 
 class FakeTime:
@@ -128,6 +132,27 @@ def test_a_flood_that_harms_or_does_not_come_is_noticed(wrong, words) -> None:
     assert any(words in text for text in goal_flood(FakeStack(**wrong), 0).violations)
 
 
+@pytest.mark.parametrize(
+    "texts, words",
+    [
+        ([], "no degraded fault"),
+        ([(1.3, "p99 40 ms")], "after [1.3] s"),
+        ([(0.5, "3 of 50 cycles")], "no p99"),
+    ],
+)
+def test_lost_time_that_is_told_late_or_without_its_p99_is_noticed(texts, words) -> None:
+    def stack(texts) -> FakeStack:
+        made, begun = FakeStack(rate=47.0), fault_load.time.monotonic() + fault_load._SETTLED
+        for after, text in texts:
+            fault = Fault(begun + after, FaultCode.DEGRADED, Severity.WARNING, "mpc", text)
+            made.recording.faults.append(fault)
+        return made
+
+    assert cycles_overrun(stack([(0.5, "p99 40 ms")]), 0) == Load((), 47.0)
+    (violation,) = cycles_overrun(stack(texts), 0).violations
+    assert words in violation
+
+
 def test_thoughts_take_each_of_the_times_in_turn_and_none_in_the_end() -> None:
     stack = FakeStack()
     assert [long_thoughts(stack, run).violations for run in range(5)] == [()] * 5
@@ -158,8 +183,8 @@ def test_no_stack_is_started_when_no_case_needs_one(monkeypatch) -> None:
 
 @pytest.mark.graph
 @pytest.mark.slow
-def test_the_running_stack_bears_a_flood_and_a_slow_loop() -> None:
-    seen = list(run_load((25, 26), 1, "so101", lambda line: None))
+def test_the_running_stack_says_that_it_is_late_and_bears_a_flood_and_a_slow_loop() -> None:
+    seen = list(run_load((16, 25, 26), 1, "so101", lambda line: None))
     assert [case for case, _ in seen] == list(CASES)
     for case, loads in seen:
         # A shared machine may take the loop's time away; everything else holds on any.

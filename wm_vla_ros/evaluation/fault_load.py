@@ -1,11 +1,13 @@
-"""Cases that load the running stack instead of ending a process: a flood of goals, thoughts that take long.
+"""Cases that load the running stack instead of ending a process: lost time, floods of goals, long thoughts.
 
-The fast loop must go on at its rate. What else is judged is what its driver says it wrote, as in fault_graph.
+The fast loop must go on at its rate, or say that it does not. What else is judged is what its driver says it
+wrote, as in fault_graph.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -36,6 +38,7 @@ FLOOD_RATE, FLOOD_SECONDS = 1000.0, 8.0
 THOUGHTS = (0.2, 1.0, 3.0, 10.0)  # s
 _MEGABYTE = 1e6
 _WORDS = tuple(INSTRUCTIONS)
+_INTERRUPTED = 2.4  # s
 _SETTLED = 1.0  # s, for what was sent to be heard and what was valid to run out
 _STEPS = 51  # of a goal's path, as the shipped policy's chunks make them
 # How far two stamps of one moment may differ after going through ROS time, s.
@@ -98,10 +101,19 @@ class LoadedStack:
         """Let the stack run."""
         time.sleep(seconds)
 
-    def judged(self, start: float, end: float) -> tuple[list[str], float]:
+    def interrupt(self, seconds: float) -> None:
+        """Keep the planner's process from running for a moment."""
+        pid = self._runner.pid(FAST)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            self.wait(seconds)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def judged(self, start: float, end: float, least: float = LEAST_RATE) -> tuple[list[str], float]:
         """`judge_span` as soon as everything has been heard, and who of the stack has ended."""
         self.wait(_SETTLED)
-        violations, rate = judge_span(self.recording, self._spec, start, end)
+        violations, rate = judge_span(self.recording, self._spec, start, end, least)
         return [*(each.text for each in self._runner.poll()), *violations], rate
 
     def flood(self, seconds: float, rate: float) -> float:
@@ -140,16 +152,41 @@ class LoadedStack:
         self.thoughts.append(time.monotonic())
 
 
-def judge_span(recording: Recording, spec: ArmLimits, start: float, end: float) -> tuple[list[str], float]:
-    """What broke between two times, s, and the fast loop's rate there, Hz: cycles that it made, over time."""
+def judge_span(
+    recording: Recording, spec: ArmLimits, start: float, end: float, least: float = LEAST_RATE
+) -> tuple[list[str], float]:
+    """What broke between two times, s, and the fast loop's rate there, Hz: cycles that it made, over time.
+
+    least: Hz that the rate must have.
+    """
     applied = between(recording.applied, start, end)
     violations = judge_record(applied, spec)
     violations += unannounced(interventions(applied), list(recording.faults), _TIMING)
     stats = between(recording.stats, start, end)
     rate = (stats[-1].tick - stats[0].tick + 1) / (end - start) if stats else 0.0
-    if rate < LEAST_RATE:
+    if rate < least:
         violations.append(f"the fast loop made {rate:.2f} cycles a second")
     return violations, rate
+
+
+def cycles_overrun(stack: LoadedStack, run: int) -> Load:
+    """Case 16: an interruption of two periods takes one cycle at least past its own."""
+    execution = stack.client.execute(_WORDS[run % len(_WORDS)])
+    stack.wait(_SETTLED)
+    start = time.monotonic()
+    while time.monotonic() < start + _INTERRUPTED:
+        stack.interrupt(0.04)
+        stack.wait(0.36)
+    end = time.monotonic()
+    execution.cancel()
+    violations, rate = stack.judged(start, end, least=0.0)
+    faults = between(stack.recording.faults, start, end)
+    said = [each for each in faults if each.code == FaultCode.DEGRADED]
+    if not said or said[0].stamp > start + 1.0:
+        came = [round(each.stamp - start, 2) for each in said]
+        violations.append(f"no degraded fault within 1 s, but after {came} s")
+    violations += [f"no p99 in {each.text!r}" for each in said if "p99" not in each.text]
+    return Load(tuple(violations), rate)
 
 
 def goal_flood(stack: LoadedStack, run: int) -> Load:
@@ -190,6 +227,12 @@ def long_thoughts(stack: LoadedStack, run: int) -> Load:
 
 
 CASES = (
+    LoadCase(
+        16,
+        "10 % of cycles overrun: the planner's process interrupted for 40 ms every 400 ms",
+        "degraded fault <= 1 s; p99 reported",
+        cycles_overrun,
+    ),
     LoadCase(
         25,
         f"goal flood at {FLOOD_RATE:.0f} Hz for {FLOOD_SECONDS:.0f} s a run, three of four bad",
