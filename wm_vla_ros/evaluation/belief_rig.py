@@ -7,7 +7,7 @@ whatever goes wrong is the injection's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,14 +18,14 @@ from wm_vla_ros.drivers.base import DriverCore, DriverState
 from wm_vla_ros.drivers.mock import MockBackend
 from wm_vla_ros.evaluation.driver_judge import DriverJudge
 from wm_vla_ros.evaluation.invariants import InvariantProbe
+from wm_vla_ros.evaluation.tip_model import TipModel
 from wm_vla_ros.goals.chunk_rollout import chunk_rollout
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import SOURCE, MpcCore, TickResult
 from wm_vla_ros.realtime import OverrunWatch
 from wm_vla_ros.robots.action_map import ActionMap
 from wm_vla_ros.robots.kinematics import Kinematics
-from wm_vla_ros.robots.proprio import proprio_names
-from wm_vla_ros.robots.spec import RobotSpec, load_robot
+from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.sensing.joints import JointStream
 from wm_vla_ros.sensing.proprio_history import ProprioHistory
@@ -33,7 +33,6 @@ from wm_vla_ros.types import (
     ActionChunk,
     AppliedAction,
     Fault,
-    FloatArray,
     LatentGoal,
     Observation,
     Plan,
@@ -43,41 +42,6 @@ from wm_vla_ros.types import (
 
 PHASE = 0.004  # s from the driver's tick to the planner's
 FRAME_TICKS = 2  # control ticks per image
-
-
-class TipModel:
-    """The world model of an arm that does what it is told, and of a cube that lies still far away.
-
-    The latent is both positions in metres.
-
-    misread: (3,) metres that the encoder is off by at present.
-    """
-
-    latent_dim, action_dim, encoder_id = 6, 7, "tip"
-    grounding_names = ("tip.x", "tip.y", "tip.z", "cube.x", "cube.y", "cube.z")
-
-    def __init__(self, spec: RobotSpec) -> None:
-        self.dt = spec.dt
-        self.misread: NDArray[np.float64] = np.zeros(3)
-        self._effect = np.zeros((7, 6), np.float32)
-        self._effect[:3, :3] = np.eye(3) * spec.translation_scale
-        self._tip = [proprio_names(spec).index(f"tip.position.{axis}") for axis in "xyz"]
-
-    def encode(self, images: Mapping[str, NDArray[np.uint8]], proprio: FloatArray) -> FloatArray:
-        return self.latent(proprio[self._tip] + self.misread)
-
-    def latent(self, tip: NDArray) -> FloatArray:
-        """(6,) latent of a tip (3,) in metres."""
-        return np.concatenate([tip, [0.0, 0.5, 0.0]]).astype(np.float32)
-
-    def predict(self, latents: FloatArray, actions: FloatArray) -> FloatArray:
-        return latents + actions @ self._effect
-
-    def rollout(self, latents: FloatArray, actions: FloatArray) -> FloatArray:
-        return latents[:, None] + np.cumsum(actions @ self._effect, axis=1)
-
-    def ground(self, latents: FloatArray) -> FloatArray:
-        return latents
 
 
 @dataclass(frozen=True)
