@@ -153,6 +153,14 @@ def test_lost_time_that_is_told_late_or_without_its_p99_is_noticed(texts, words)
     assert words in violation
 
 
+def test_a_flood_that_was_held_back_is_repeated_and_its_harm_counts() -> None:
+    stack = FakeStack(grows=5.1)
+    rates = iter([600.0, 1000.0])
+    stack.flood, flood = lambda *given: flood(*given) and next(rates), stack.flood
+    assert goal_flood(stack, 0).violations == ("the planner's memory grew by 5.1 MB",) * 2
+    assert next(rates, None) is None
+
+
 def test_thoughts_take_each_of_the_times_in_turn_and_none_in_the_end() -> None:
     stack = FakeStack()
     assert [long_thoughts(stack, run).violations for run in range(5)] == [()] * 5

@@ -38,6 +38,7 @@ FLOOD_RATE, FLOOD_SECONDS = 1000.0, 8.0
 THOUGHTS = (0.2, 1.0, 3.0, 10.0)  # s
 _MEGABYTE = 1e6
 _WORDS = tuple(INSTRUCTIONS)
+_FLOODS, _OF_THE_FLOOD = 5, 0.95  # attempts at one that is as strong as it should be
 _INTERRUPTED = 2.4  # s
 _SETTLED = 1.0  # s, for what was sent to be heard and what was valid to run out
 _STEPS = 51  # of a goal's path, as the shipped policy's chunks make them
@@ -190,7 +191,20 @@ def cycles_overrun(stack: LoadedStack, run: int) -> Load:
 
 
 def goal_flood(stack: LoadedStack, run: int) -> Load:
-    """Case 25."""
+    """Case 25. A flood that a busy machine held back is repeated; what it did counts all the same."""
+    floods = []
+    for _ in range(_FLOODS):
+        achieved, load = _flooded(stack, run)
+        floods.append(load)
+        if achieved >= _OF_THE_FLOOD * FLOOD_RATE:
+            break
+    else:
+        floods.append(replace(load, violations=(f"only {achieved:.0f} goals a second came",)))
+    violations = tuple(text for each in floods for text in each.violations)
+    return Load(violations, min(each.rate for each in floods), max(each.growth or 0.0 for each in floods))
+
+
+def _flooded(stack: LoadedStack, run: int) -> tuple[float, Load]:
     execution = stack.client.execute(_WORDS[run % len(_WORDS)])
     stack.wait(_SETTLED)
     before, start = stack.memory(), time.monotonic()
@@ -199,14 +213,12 @@ def goal_flood(stack: LoadedStack, run: int) -> Load:
     growth = stack.memory() - before
     execution.cancel()
     violations, rate = stack.judged(start, end)
-    if achieved < 0.95 * FLOOD_RATE:
-        violations.append(f"only {achieved:.0f} goals a second came")
     if growth >= MOST_GROWTH:
         violations.append(f"the planner's memory grew by {growth:.1f} MB")
     faults = between(stack.recording.faults, start, end)
     if not any(each.code == FaultCode.GOAL_REFUSED for each in faults):
         violations.append("no bad goal was refused")
-    return Load(tuple(violations), rate, growth)
+    return achieved, Load(tuple(violations), rate, growth)
 
 
 def long_thoughts(stack: LoadedStack, run: int) -> Load:
