@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,15 @@ class LoadedStack:
 
     def flood(self, seconds: float, rate: float) -> float:
         """Send goals at `rate` Hz, good and bad in turns; returns the rate that came of it, Hz."""
+        # One that waits for a processor behind whatever else runs on this machine is no flood.
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        try:
+            return self._send_goals(seconds, rate)
+        finally:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+    def _send_goals(self, seconds: float, rate: float) -> float:
         from wm_vla_ros.ros import convert
         from wm_vla_ros.ros.time import TimeDoor
 
@@ -127,8 +137,7 @@ class LoadedStack:
         begun, sent = time.monotonic(), 0
         while (now := time.monotonic()) < begun + seconds:
             message = kinds[sent % len(kinds)]
-            # Two in a row have one number: the second is a repetition.
-            self._sequence += sent % 2
+            self._sequence += 1
             message.sequence = self._sequence
             message.header.stamp = door.to_stamp(now)
             self._goals.publish(message)
@@ -247,7 +256,7 @@ CASES = (
     ),
     LoadCase(
         25,
-        f"goal flood at {FLOOD_RATE:.0f} Hz for {FLOOD_SECONDS:.0f} s a run, three of four bad",
+        f"goal flood at {FLOOD_RATE:.0f} Hz for {FLOOD_SECONDS:.0f} s a run, half of them bad",
         f"planner >= {LEAST_RATE:.0f} Hz; memory growth < {MOST_GROWTH:.0f} MB",
         goal_flood,
     ),
