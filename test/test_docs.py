@@ -60,3 +60,10 @@ def test_every_decision_is_in_the_index() -> None:
     folder = ROOT / "docs/adr"
     listed = set(LINK.findall((folder / "README.md").read_text()))
     assert listed == {page.name for page in folder.glob("0*.md")}
+
+
+def test_the_fault_cases_that_are_run_are_the_ones_in_the_reference() -> None:
+    from wm_vla_ros.evaluation.faults import VALID_CASES
+
+    page = (ROOT / "docs/reference/fault-cases.md").read_text()
+    assert [int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)] == list(VALID_CASES)

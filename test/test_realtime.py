@@ -8,7 +8,15 @@ import threading
 import pytest
 
 from wm_vla_ros.clock import FakeClock
-from wm_vla_ros.realtime import LatenessStats, Mailbox, ScaledClock, Ticker, be_nice, request_fifo
+from wm_vla_ros.realtime import (
+    LatenessStats,
+    Mailbox,
+    OverrunWatch,
+    ScaledClock,
+    Ticker,
+    be_nice,
+    request_fifo,
+)
 
 
 def test_deadlines_do_not_drift_with_the_work_in_between():
@@ -208,3 +216,55 @@ def test_lateness_of_a_young_loop_is_that_of_the_ticks_it_had():
     for _ in range(3):
         stats.add(0.004, 0)
     assert stats.summary()["late_p50_ms"] == pytest.approx(4.0)
+
+
+def run_cycles(watch, clock, ticker, durations) -> list[tuple[float, str]]:
+    """A loop on a clock that is told how long each cycle takes; what was said, and when."""
+    said = []
+    for duration in durations:
+        tick = ticker.wait()
+        clock.advance(duration)
+        text = watch.add(clock.now() - tick.deadline, tick.missed)
+        if text is not None:
+            said.append((clock.now(), text))
+    return said
+
+
+def test_one_cycle_in_ten_that_overruns_is_told_within_a_second_with_its_p99():
+    clock = FakeClock()
+    watch, ticker = OverrunWatch(0.02), Ticker(clock, 0.02)
+    said = run_cycles(watch, clock, ticker, [0.025 if i % 10 == 9 else 0.005 for i in range(50)])
+    assert len(said) == 1
+    at, text = said[0]
+    assert at < 1.0
+    assert text == "3 of the last 30 cycles took longer than 20.0 ms; p99 25.0 ms"
+    assert watch.degraded
+    assert watch.p99 == pytest.approx(0.025)
+
+
+def test_a_loop_that_stays_degraded_says_so_once_a_window():
+    clock = FakeClock()
+    watch, ticker = OverrunWatch(0.02), Ticker(clock, 0.02)
+    said = run_cycles(watch, clock, ticker, [0.025 if i % 10 == 9 else 0.005 for i in range(500)])
+    assert 8 <= len(said) <= 10
+
+
+def test_two_slow_cycles_in_a_second_are_no_news_and_three_are_forgotten_after_it():
+    clock = FakeClock()
+    watch, ticker = OverrunWatch(0.02), Ticker(clock, 0.02)
+    assert run_cycles(watch, clock, ticker, [0.021 if i % 25 == 0 else 0.005 for i in range(300)]) == []
+    assert len(run_cycles(watch, clock, ticker, [0.021, 0.005] * 5)) == 1
+    run_cycles(watch, clock, ticker, [0.005] * 50)
+    assert not watch.degraded
+
+
+def test_cycles_that_were_left_out_overran():
+    """A loop that stands still for a second makes no cycle that takes long."""
+    watch = OverrunWatch(0.02)
+    assert watch.add(0.005) is None
+    assert "3 of the last 5 cycles" in watch.add(0.005, missed=3)
+
+
+def test_a_watch_without_cycles_has_nothing_to_say():
+    watch = OverrunWatch(0.02)
+    assert (watch.p99, watch.degraded) == (0.0, False)

@@ -6,11 +6,13 @@ No ROS here: a `Ticker` runs under any `Clock`.
 from __future__ import annotations
 
 import gc
+import math
 import os
 import queue
 import sys
 import threading
 from array import array
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -99,6 +101,51 @@ class LatenessStats:
             out["late_p50_ms"] = round(recent[len(recent) // 2] * 1e3, 3)
             out["late_p99_ms"] = round(recent[int(len(recent) * 0.99)] * 1e3, 3)
         return out
+
+
+class OverrunWatch:
+    """Tells when a loop does not keep its period. Written by one thread; readers may be a cycle behind.
+
+    A cycle overruns when its work ends later than one period after its deadline; one that was left out
+    counts as one. The loop is degraded while at least `share` of the cycles of the last `window` s overran.
+    period: s.
+    """
+
+    def __init__(self, period: float, window: float = 1.0, share: float = 0.05) -> None:
+        self._period = period
+        self._window = round(window / period)
+        self._limit = max(1, math.ceil(share * self._window))
+        self._overran: deque[bool] = deque(maxlen=self._window)  # the loop's own; not for readers
+        self._took = array("d", bytes(8 * 500))
+        self._cycles = 0
+        self._silent_for = self._window
+        self.degraded = False
+
+    @property
+    def p99(self) -> float:
+        """How long after its deadline a cycle ended, s: 99th percentile of the last 500; 0 before any."""
+        took = sorted(self._took[: self._cycles])
+        return took[int(len(took) * 0.99)] if took else 0.0
+
+    def add(self, took: float, missed: int = 0) -> str | None:
+        """One cycle: how long after its deadline it ended, s, and the cycles left out before it.
+
+        Returns what to say when the loop has become degraded, and once a window while it stays so.
+        """
+        self._overran.extend([True] * min(missed, self._window))
+        self._overran.append(took > self._period)
+        self._took[self._cycles % len(self._took)] = took
+        self._cycles += 1
+        self._silent_for += 1 + missed
+        late = sum(self._overran)
+        self.degraded = late >= self._limit
+        if not self.degraded or self._silent_for < self._window:
+            return None
+        self._silent_for = 0
+        return (
+            f"{late} of the last {len(self._overran)} cycles took longer than {self._period * 1e3:.1f} ms; "
+            f"p99 {self.p99 * 1e3:.1f} ms"
+        )
 
 
 class ScaledClock:

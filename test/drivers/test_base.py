@@ -238,6 +238,45 @@ def test_holds_when_the_arm_cannot_be_measured(sentinel: float, code: str, word:
     assert stage.probe.violations == []
 
 
+def test_holds_within_100_ms_of_the_last_measurement_and_goes_on_with_the_next() -> None:
+    """Fault case 32. At an age of 100 ms the arm still moved, and held one tick later."""
+    stage = Stage()
+    for _ in range(5):
+        stage.core.accept(stage.plan())
+        stage.tick()
+    real, last = stage.arm.read, stage.arm.read()
+    stage.arm.read = lambda: last  # type: ignore[method-assign]
+    states = []
+    for _ in range(10):
+        stage.core.accept(stage.plan())
+        states.append((stage.clock.now() - last.stamp, stage.core.tick().state))
+        stage.clock.advance(DT)
+    assert min(age for age, state in states if state == DriverState.HOLD) <= 0.1 - DT + 1e-9
+    assert states[-1][1] == DriverState.HOLD
+    assert stage.codes[0] == "measurement"
+    stage.arm.read = real  # type: ignore[method-assign]
+    stage.core.accept(stage.plan())
+    stage.tick()
+    assert stage.core.state == DriverState.ACTIVE
+    assert stage.probe.violations == []
+
+
+def test_a_measurement_without_a_joint_holds_the_arm_and_is_told_by_its_name() -> None:
+    """Fault case 34."""
+    stage = Stage()
+    stage.core.accept(stage.plan())
+    stage.tick(2)
+    whole = stage.arm.read()
+    short = RobotState(whole.stamp, SPEC.joint_names[:3], whole.position[:3], whole.velocity[:3])
+    stage.arm.read = lambda: short  # type: ignore[method-assign]
+    stage.tick()
+    assert stage.core.state == DriverState.HOLD
+    assert (stage.faults[-1].code, stage.faults[-1].text) == (
+        "measurement",
+        "a measurement without flex, roll, gripper",
+    )
+
+
 def test_a_write_that_failed_is_not_built_upon() -> None:
     """Counting failed writes as done would make the first that succeeds a jump."""
     stage = Stage()

@@ -10,7 +10,8 @@ import pytest
 from wm_vla_ros.bringup.runner import command_line
 from wm_vla_ros.bringup.stack import FAST, SLOW, NodeSpec
 from wm_vla_ros.evaluation import faults
-from wm_vla_ros.evaluation.fault_graph import CASES, HOLD_WITHIN, StackFailed, run_graph
+from wm_vla_ros.evaluation.driver_judge import HOLD_WITHIN
+from wm_vla_ros.evaluation.fault_graph import CASES, StackFailed, run_graph
 
 STAND_INS = Path(__file__).parents[1] / "ros" / "stand_ins"
 
@@ -31,7 +32,7 @@ def without_planner(node: NodeSpec, namespace: str) -> list[str]:
 @pytest.mark.graph
 @pytest.mark.slow
 def test_the_driver_holds_when_a_process_dies_or_stops() -> None:
-    seen = list(run_graph((13, 14), 1, "so101", lambda line: None, with_stand_ins))
+    seen = list(run_graph((13, 14, 19), 1, "so101", lambda line: None, with_stand_ins))
     assert [case for case, _ in seen] == list(CASES)
     for case, outcomes in seen:
         assert [outcome.violations for outcome in outcomes] == [()], case
@@ -55,5 +56,8 @@ def test_no_stack_is_started_when_no_case_needs_one() -> None:
 def test_steps_count_what_will_be_shown() -> None:
     assert faults.steps((1, 2), 20) == 2
     assert faults.steps((6,), 20) == 2  # on the mock and on the robot's kinematics
-    assert faults.steps((13, 14), 20) == 4 + len(CASES)
-    assert faults.steps((13, 14), 0) == 4
+    assert faults.steps((13, 14, 19), 20) == 5 + len(CASES)
+    assert faults.steps((13, 14, 19), 0) == 5
+    assert faults.steps((16,), 1) == 2
+    assert faults.steps((25, 26), 1) == 2
+    assert faults.steps((25, 26), 0) == 0

@@ -12,13 +12,19 @@ from typer.testing import CliRunner
 
 from wm_vla_ros.belief.divergence import DivergenceWatch
 from wm_vla_ros.cli import app
+from wm_vla_ros.drivers.base import DriverConfig
 from wm_vla_ros.drivers.mock import MockSpec
 from wm_vla_ros.evaluation import faults
 from wm_vla_ros.evaluation.fault_cases import BELIEF_CASES, CASES, MOTION_CASES, row
 from wm_vla_ros.evaluation.fault_gate import gate_under_fire
 from wm_vla_ros.evaluation.fault_rig import Rig, mock_world
 from wm_vla_ros.evaluation.faults import GATE_CASE, parse_cases, run_pure
+from wm_vla_ros.goals.buffer import GoalBuffer, GoalRefused
+from wm_vla_ros.planning.config import MpcConfig
+from wm_vla_ros.planning.mpc import MpcCore
 from wm_vla_ros.planning.samplers import Sampler
+from wm_vla_ros.realtime import OverrunWatch
+from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.ros.time import TimeDoor
 from wm_vla_ros.safety import gate, plan_check
 from wm_vla_ros.safety.arbiter import Arbiter
@@ -29,7 +35,7 @@ from wm_vla_ros.safety.limits import JointLimits
 from wm_vla_ros.safety.pace import Pace
 from wm_vla_ros.safety.watchdog import PlanWatch
 from wm_vla_ros.sensing.joints import JointStream
-from wm_vla_ros.types import Plan
+from wm_vla_ros.types import ActionChunk, LatentGoal, Plan, RobotState
 
 Patch = pytest.MonkeyPatch
 
@@ -188,6 +194,105 @@ def nan_to_zero(patch: Patch) -> None:
     patch.setattr(Sampler, "solve", solve)
 
 
+def overruns_ignored(patch: Patch) -> None:
+    patch.setattr(OverrunWatch, "add", lambda self, took, missed: None)
+
+
+def always_degraded(patch: Patch) -> None:
+    real = OverrunWatch.__init__
+    patch.setattr(OverrunWatch, "__init__", lambda self, period: real(self, period, share=0.0))
+
+
+def goals_for_ever(patch: Patch) -> None:
+    patch.setattr(GoalBuffer, "current", lambda self, now: self._goal)
+
+
+def any_goal(patch: Patch) -> None:
+    patch.setattr(GoalBuffer, "offer", lambda self, goal, now: setattr(self, "_goal", goal))
+
+
+def dimensions_made_to_fit(patch: Patch) -> None:
+    real = MpcCore.on_goal
+
+    def on_goal(self: MpcCore, goal: LatentGoal, now: float) -> None:
+        embeddings = np.zeros((len(goal.embeddings), self._model.latent_dim))
+        columns = min(embeddings.shape[1], goal.embeddings.shape[1])
+        embeddings[:, :columns] = goal.embeddings[:, :columns]
+        real(self, replace(goal, embeddings=embeddings), now)
+
+    patch.setattr(MpcCore, "on_goal", on_goal)
+
+
+def any_encoder(patch: Patch) -> None:
+    real = GoalBuffer.offer
+
+    def offer(self: GoalBuffer, goal: LatentGoal, now: float) -> None:
+        real(self, replace(goal, encoder_id=self._encoder_id), now)
+
+    patch.setattr(GoalBuffer, "offer", offer)
+
+
+def last_goal_wins(patch: Patch) -> None:
+    real = GoalBuffer.offer
+
+    def offer(self: GoalBuffer, goal: LatentGoal, now: float) -> None:
+        before, self._goal = self._goal, None
+        try:
+            real(self, goal, now)
+        except GoalRefused:
+            self._goal = before
+            raise
+
+    patch.setattr(GoalBuffer, "offer", offer)
+
+
+def a_refused_goal_ends_the_one_before(patch: Patch) -> None:
+    real = GoalBuffer.offer
+
+    def offer(self: GoalBuffer, goal: LatentGoal, now: float) -> None:
+        try:
+            real(self, goal, now)
+        except GoalRefused:
+            self._goal = None
+            raise
+
+    patch.setattr(GoalBuffer, "offer", offer)
+
+
+def newest_chunks_only(patch: Patch) -> None:
+    def on_chunk(self: MpcCore, chunk: ActionChunk) -> None:
+        self._chunks = dict([(chunk.sequence, chunk), *self._chunks.items()][:4])
+
+    patch.setattr(MpcCore, "on_chunk", on_chunk)
+
+
+def plans_on_old_joints(patch: Patch) -> None:
+    patch.setattr("wm_vla_ros.evaluation.belief_rig.MpcConfig", lambda: MpcConfig(max_joint_age=float("inf")))
+
+
+def moves_on_old_measurements(patch: Patch) -> None:
+    """By one tick: 120 ms after the last measurement the arm still moved."""
+    patch.setattr("wm_vla_ros.drivers.base.DriverConfig", lambda: DriverConfig(measurement_age=0.1))
+
+
+def missing_joints_are_zero(patch: Patch) -> None:
+    def in_order(state: RobotState, spec: RobotSpec) -> RobotState:
+        known = dict(zip(state.names, state.position, strict=True))
+        position = np.array([known.get(name, 0.0) for name in spec.joint_names])
+        return RobotState(state.stamp, spec.joint_names, position, np.zeros(len(position)))
+
+    patch.setattr("wm_vla_ros.sensing.joints.in_order", in_order)
+
+
+def missing_joints_have_no_name(patch: Patch) -> None:
+    def in_order(state: RobotState, spec: RobotSpec) -> RobotState:
+        if set(state.names) != set(spec.joint_names):
+            raise ValueError("a joint is missing")
+        return state
+
+    patch.setattr("wm_vla_ros.sensing.joints.in_order", in_order)
+
+
 @pytest.mark.parametrize(
     "broken, numbers",
     [
@@ -214,6 +319,19 @@ def nan_to_zero(patch: Patch) -> None:
         (divergence_ignored, (35,)),
         (never_holds, (35,)),
         (nan_to_zero, (17,)),
+        (overruns_ignored, (16,)),
+        (always_degraded, (16,)),
+        (goals_for_ever, (19, 20, 21, 22)),
+        (any_goal, (20, 22, 23, 24)),
+        (dimensions_made_to_fit, (21,)),
+        (any_encoder, (23,)),
+        (last_goal_wins, (24,)),
+        (a_refused_goal_ends_the_one_before, (20, 21, 22, 23, 24)),
+        (newest_chunks_only, (21, 22)),
+        (plans_on_old_joints, (32, 34)),
+        (moves_on_old_measurements, (32,)),
+        (missing_joints_are_zero, (34,)),
+        (missing_joints_have_no_name, (34,)),
     ],
 )
 def test_a_broken_part_is_noticed(
@@ -242,9 +360,20 @@ def test_gate_under_fire_judges_every_block() -> None:
 
 def test_case_numbers_are_parsed() -> None:
     assert parse_cases("1-3,36, 41-42,2") == (1, 2, 3, 36, 41, 42)
-    for bad in ("", "x", "1-", "16", "1-17", "3-1", "0", "-1", "1..3"):
-        with pytest.raises(ValueError, match="valid cases: 1-15, 17, 31, 33, 35-36, 38, 41-44, 78"):
+    for bad in ("", "x", "1-", "18", "1-19", "27", "3-1", "0", "-1", "1..3"):
+        with pytest.raises(ValueError, match="valid cases: 1-17, 19-26, 31-36, 38, 41-44, 78"):
             parse_cases(bad)
+
+
+def test_a_case_that_is_not_run_here_says_why() -> None:
+    with pytest.raises(ValueError, match="case 18: .* needs a GPU"):
+        parse_cases("18")
+
+
+def test_a_case_of_the_running_stack_is_not_passed_by_running_nothing() -> None:
+    outcome = CliRunner().invoke(app, ["faults", "--cases", "1,25", "--graph-runs", "0"])
+    assert outcome.exit_code != 0
+    assert "--graph-runs must be at least 1" in str(outcome.exception) + outcome.output
 
 
 def test_every_case_says_what_it_injects_and_expects() -> None:

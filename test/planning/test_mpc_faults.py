@@ -252,3 +252,34 @@ def test_a_lost_driver_report_does_not_stop_planning(make_loop, aim) -> None:
     assert len(dropped) == 10
     assert codes(loop.results) == []
     np.testing.assert_allclose(loop.tip, TARGET, atol=3e-3)
+
+
+def test_without_joint_measurements_there_is_no_plan_until_they_are_back(make_loop, aim) -> None:
+    """Fault case 32. Images alone come late; what moved the arm meanwhile, nobody saw."""
+    loop = make_loop()
+    loop.run(5)
+    aim(loop.core, TARGET, loop.now)
+    loop.run(3)
+    measure, loop.core.on_tip = loop.core.on_tip, lambda tip, at: None
+    lost = loop.now - DT  # the last measurement
+    loop.run(10)
+    made = [result.stats.stamp for result in loop.results[-10:] if result.plan is not None]
+    assert max(made) - lost <= MpcConfig().max_joint_age
+    assert len(made) >= 3
+    assert set(codes(loop.results)) == {"joints_old"}
+    loop.core.on_tip = measure
+    loop.run(1)
+    assert loop.results[-1].plan is not None
+
+
+def test_chunks_of_refused_goals_do_not_push_out_the_one_in_force(
+    make_loop, make_core, linear_model, aim
+) -> None:
+    """A slow node that only sends bad goals took the good one's chunk from the planner's candidates."""
+    loop = make_loop()
+    loop.run(5)
+    chunk_in_force = aim(loop.core, TARGET, loop.now)
+    for sequence in range(2, 12):
+        loop.core.on_chunk(chunk(np.zeros((48, 7)), sequence))
+    assert loop.core._chunks[1] is chunk_in_force
+    assert len(loop.core._chunks) == 4

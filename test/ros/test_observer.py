@@ -101,6 +101,7 @@ def test_a_missing_joint_is_refused_and_not_filled_in(graph):
     graph.send_joints(1.12, SPEC.home[:-1], SPEC.joint_names[:-1])
     assert len(graph.tips) == known
     assert len(graph.refused) == 1
+    assert f"['{SPEC.joint_names[-1]}'] are missing" in graph.refused[0]
 
 
 def test_permuted_joints_are_mapped_by_name(graph):

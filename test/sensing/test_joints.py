@@ -56,3 +56,20 @@ def test_a_bad_measurement_is_refused_by_name_and_forgotten(spec) -> None:
     with pytest.raises(ValueError, match=spec.joint_names[2]):
         stream.take(state(spec, 1.01, bad))
     assert stream.take(state(spec, 1.01)) is not None
+
+
+def test_a_missing_joint_is_refused_by_name_and_not_filled_in(spec) -> None:
+    """Fault case 34."""
+    stream = JointStream(spec)
+    names = spec.joint_names[:2] + spec.joint_names[3:]
+    short = RobotState(1.0, names, np.delete(spec.home, 2), np.zeros(len(names)))
+    with pytest.raises(ValueError, match=rf"joints \['{spec.joint_names[2]}'\] are missing"):
+        stream.take(short)
+    assert stream.take(state(spec, 1.0)) is not None
+
+
+def test_a_joint_that_is_there_twice_is_refused_by_name(spec) -> None:
+    names = (*spec.joint_names, spec.joint_names[1])
+    doubled = RobotState(1.0, names, np.append(spec.home, 0.0), np.zeros(len(names)))
+    with pytest.raises(ValueError, match=rf"joints \['{spec.joint_names[1]}'\] are there more than once"):
+        JointStream(spec).take(doubled)

@@ -21,7 +21,7 @@ def command(
         str, typer.Option(help="Whose kinematics the motion cases run on, too.")
     ] = defaults().robot,
     graph_runs: Annotated[
-        int, typer.Option(min=0, help="Runs of each process kill on the running stack; 0 for none.")
+        int, typer.Option(min=0, help="Runs of each case on the running stack; 0 for none.")
     ] = 20,
     verbose: Annotated[bool, typer.Option(help="Show what the stack's nodes say, on stderr.")] = False,
     json: JsonFlag = False,
@@ -29,12 +29,16 @@ def command(
     """Inject faults into the driver and judge every command it writes.
 
     Exits with 1 when a case did not pass. Cases that kill or stop a process also do it to the running
-    stack, in the middle of a motion.
+    stack, in the middle of a motion; 25 and 26 load it, and run there alone.
     """
+    from wm_vla_ros.bringup.session import StackRefused, keep_to_ourselves
     from wm_vla_ros.commands.progress import bar
     from wm_vla_ros.evaluation import faults
 
     numbers = faults.parse_cases(cases) if cases else faults.VALID_CASES
+    if cases and not graph_runs and set(numbers) & set(faults.STACK_CASES):
+        raise ValueError(f"cases {cases}: 25 and 26 run on the stack, --graph-runs must be at least 1")
+    keep_to_ourselves()
     results: list[CaseResult] = []
     with bar("faults", faults.steps(numbers, graph_runs)) as update:
         try:
@@ -43,7 +47,7 @@ def command(
             ):
                 results.append(result)
                 update(len(results), note=f"case {result.number} ({result.where})")
-        except faults.fault_graph.StackFailed as error:
+        except (faults.fault_graph.StackFailed, StackRefused) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
     if not json:

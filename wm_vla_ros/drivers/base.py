@@ -71,10 +71,14 @@ class DriverState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DriverConfig:
-    """Settings of the safety logic, seconds. measurement_age: oldest joint reading to move on."""
+    """Settings of the safety logic, seconds.
+
+    measurement_age: oldest joint reading to move on. With one control period more, which may pass before a
+    tick finds it too old, it is less than the 0.1 s within which the arm holds.
+    """
 
     freshness: Freshness = field(default_factory=Freshness)
-    measurement_age: float = 0.1
+    measurement_age: float = 0.07
     fault_period: float = 0.1
     latch_file: Path | None = None
 
@@ -260,7 +264,9 @@ class DriverCore:
         except Exception as error:  # whatever a bus or a simulator raises, the arm must hold
             raise _Holding(FaultCode.BACKEND, f"read failed: {error!r}") from error
         if state.names != self._limits.names:
-            raise _Holding(FaultCode.MEASUREMENT, f"measured joints {state.names}")
+            missing = [name for name in self._limits.names if name not in state.names]
+            what = f"without {', '.join(missing)}" if missing else f"of joints {state.names}"
+            raise _Holding(FaultCode.MEASUREMENT, f"a measurement {what}")
         bad = ~(np.isfinite(state.position) & np.isfinite(state.velocity))
         if bad.any():
             raise _Holding(FaultCode.MEASUREMENT, f"not finite: {self._limits.describe(bad)}")

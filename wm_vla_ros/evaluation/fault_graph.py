@@ -20,6 +20,7 @@ import numpy as np
 
 from wm_vla_ros.bringup.runner import StackRunner, command_line
 from wm_vla_ros.bringup.stack import DRIVER, FAST, SLOW, NodeSpec, StackSpec, stack_kind
+from wm_vla_ros.evaluation.driver_judge import HOLD_WITHIN
 from wm_vla_ros.evaluation.invariants import interventions, judge_record, unannounced
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.safety.watchdog import Freshness
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from wm_vla_ros.ros.watch import GraphWatch
 
 Command = Callable[[NodeSpec, str], list[str]]
-HOLD_WITHIN = 0.1  # s
 _STARTS_WITHIN = 180.0  # s; on a busy machine a slow policy's libraries take their time
 _HOLDS_WITHIN = 10.0  # s after the strike: longer than any plan or goal is valid
 _LOOKED_AT = 1.0  # s after the hold has begun
@@ -234,7 +234,7 @@ CASES = (
         LiveStack.kill,
     ),
     GraphCase(
-        13,
+        19,
         SLOW,
         "slow node killed (SIGKILL) on the running stack",
         "goal used until it runs out, then HOLD <= 100 ms",

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from wm_vla_ros.clock import FakeClock
 from wm_vla_ros.drivers.base import DriverConfig, DriverCore, DriverState, JointMap, TickReport
 from wm_vla_ros.drivers.mock import MockActionMap, MockBackend, MockSpec
-from wm_vla_ros.evaluation.invariants import InvariantProbe, unannounced
+from wm_vla_ros.evaluation.driver_judge import DriverJudge
+from wm_vla_ros.evaluation.invariants import InvariantProbe
 from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.safety.limits import ArmLimits, Joints
 from wm_vla_ros.types import EE_ACTION_DIM, JOINT_POSITION, AppliedAction, Fault, FloatArray, Plan
 
 OWNER = "mpc"
 HORIZON = 10
-HOLD_WITHIN = 0.1  # s
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Rig:
         self.faults: list[Fault] = []
         self.applied: list[AppliedAction] = []
         self.violations: list[str] = []
-        self.holds: list[float] = []
+        self.judge = DriverJudge(world.spec.dt, OWNER)
         self.backend = MockBackend(world.spec, self.clock, world.home, lag=float(self._own.uniform(0, 0.5)))
         self.probe = InvariantProbe(self.backend, world.spec, self.clock)
         self._latch_file = latch_file
@@ -78,9 +78,6 @@ class Rig:
         self._origin = self.clock.now()
         self._ticks = 0
         self._sequence = 0
-        self._valid: dict[int, Plan] = {}
-        self._interventions: list[tuple[float, str]] = []
-        self._last_motion: float | None = None
         self.core = self._driver()
         self.enable()
         self.tick(int(self._own.integers(3, 8)))
@@ -93,6 +90,11 @@ class Rig:
     def now(self) -> float:
         return self.clock.now()
 
+    @property
+    def holds(self) -> list[float]:
+        """s from the last valid action to each hold."""
+        return self.judge.holds
+
     def twin(self) -> Rig:
         """The same run from its start, for a comparison without the injection."""
         return Rig(self.world, self.seed)
@@ -100,13 +102,13 @@ class Rig:
     def restart_driver(self) -> None:
         """The driver's process is started again on the same arm and the same latch file."""
         self.core = self._driver()
-        self._last_motion = None
+        self.judge.started()
 
     def enable(self) -> None:
         """Enable the driver; raises ValueError as DriverCore.enable."""
         self.core.enable()
         self.probe.enabled()
-        self._last_motion = None
+        self.judge.started()
 
     def estop(self) -> None:
         """Press the e-stop by its service."""
@@ -116,7 +118,7 @@ class Rig:
     def note_latched(self) -> None:
         """The e-stop was pressed by now: no motion may follow."""
         self.probe.latched()
-        self._interventions.append((self.now, FaultCode.ESTOP.value))
+        self.judge.intervened(self.now, FaultCode.ESTOP)
 
     def smooth(self, rows: int = HORIZON) -> FloatArray:
         """(rows, 7) the motion planned for the ticks from now on; plans of different ticks agree."""
@@ -148,9 +150,9 @@ class Rig:
         """Give the driver `plan`. refused: the cause it must be refused for; None when it is a valid one."""
         before = len(self.faults)
         if refused is None:
-            self._valid[plan.sequence] = plan
+            self.judge.may_follow(plan)
         else:
-            self._interventions.append((self.now, refused.value))
+            self.judge.intervened(self.now, refused)
         self.core.accept(plan, writer)
         if refused is None and len(self.faults) > before:
             self.violations.append(f"a valid plan was answered with {self.faults[-1].code}")
@@ -233,9 +235,7 @@ class Rig:
         """Let the last faults out, and judge the whole run."""
         self.tick(int(0.3 / self.spec.dt))
         self.violations += self.probe.violations
-        self.violations += unannounced(self._interventions, self.faults)
-        late = [hold for hold in self.holds if hold > HOLD_WITHIN + 1e-9]
-        self.violations += [f"HOLD {hold * 1e3:.1f} ms after the last valid action" for hold in late]
+        self.violations += self.judge.verdict(self.faults, self.now)
 
     def _driver(self) -> DriverCore:
         return DriverCore(
@@ -251,24 +251,5 @@ class Rig:
 
     def _tick_now(self) -> TickReport:
         report = self.core.tick()
-        if report.applied is None:
-            return report
-        applied = report.applied
-        if "hold" in applied.changes:
-            if self._last_motion is not None:
-                self.holds.append(report.stamp - self._last_motion)
-                self._interventions.append((report.stamp, "hold"))
-                self._last_motion = None
-            return report
-        self._last_motion = report.stamp
-        self._interventions += [(report.stamp, change) for change in applied.changes]
-        plan = self._valid.get(applied.sequence)
-        if (
-            applied.source != OWNER
-            or plan is None
-            or plan.index_at(report.stamp + 0.5 * self.spec.dt) is None
-        ):
-            self.violations.append(
-                f"I4 action of plan {applied.sequence} of {applied.source!r} executed at {report.stamp:.4f} s"
-            )
+        self.judge.took(report)
         return report

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wm_vla_ros.drivers.mock import MockSpec
-from wm_vla_ros.evaluation import fault_graph
+from wm_vla_ros.evaluation import fault_graph, fault_load
 from wm_vla_ros.evaluation.belief_rig import BeliefRig, BeliefWorld
 from wm_vla_ros.evaluation.fault_cases import BELIEF_CASES, CASES, MOTION_CASES, row
 from wm_vla_ros.evaluation.fault_gate import gate_under_fire
@@ -18,7 +18,11 @@ from wm_vla_ros.report import Figure, Report, conditions
 
 GATE_CASE = 78
 GATE_ACTIONS = 1_000_000
-VALID_CASES = tuple(sorted((*CASES, *BELIEF_CASES, GATE_CASE)))
+# These need the running stack, and nothing of them runs without it.
+STACK_CASES = tuple(case.number for case in fault_load.CASES if case.number not in BELIEF_CASES)
+VALID_CASES = tuple(sorted((*CASES, *BELIEF_CASES, *STACK_CASES, GATE_CASE)))
+# In the list of faults, but not run here, and why.
+_ELSEWHERE = {18: "running out of memory on the accelerator needs a GPU, and nothing here runs on one"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class CaseResult:
     examples: tuple[str, ...]
     hold_max_ms: float | None
     seconds: float
+    figures: tuple[Figure, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -51,6 +56,9 @@ def parse_cases(text: str) -> tuple[int, ...]:
         except ValueError:
             raise ValueError(f"{part.strip()!r} is no case number; valid cases: {_listed()}") from None
         chosen = range(begin, end + 1)
+        for number in chosen:
+            if number in _ELSEWHERE:
+                raise ValueError(f"case {number}: {_ELSEWHERE[number]}; valid cases: {_listed()}")
         unknown = [number for number in chosen if number not in VALID_CASES]
         if unknown or not chosen:
             wrong = ", ".join(map(str, unknown)) or part.strip()
@@ -69,6 +77,8 @@ def run_pure(
     mock = mock_world()
     real = robot_world(robot) if set(numbers) & set(MOTION_CASES) else mock
     for number in numbers:
+        if number in STACK_CASES:
+            continue
         if number == GATE_CASE:
             yield _gate_case(gate_actions)
             continue
@@ -82,8 +92,10 @@ def run_pure(
 
 def steps(numbers: tuple[int, ...], graph_runs: int) -> int:
     """How many results `run_all` yields."""
-    on_graph = sum(case.number in numbers for case in fault_graph.CASES) if graph_runs else 0
-    return len(numbers) + len(set(numbers) & set(MOTION_CASES)) + on_graph
+    alone = set(numbers) - set(STACK_CASES)
+    cases = (*fault_graph.CASES, *fault_load.CASES)
+    on_graph = sum(case.number in numbers for case in cases) if graph_runs else 0
+    return len(alone) + len(alone & set(MOTION_CASES)) + on_graph
 
 
 def run_all(
@@ -99,6 +111,12 @@ def run_all(
         words = (case.inject, case.expected)
         yield _result(case.number, where, words, len(outcomes), violations, holds, begun)
         begun = time.monotonic()
+    for load, loads in fault_load.run_load(numbers, graph_runs, robot, log):
+        violations = [f"run {i}: {text}" for i, each in enumerate(loads) for text in each.violations]
+        words = (load.inject, load.expected)
+        result = _result(load.number, "stack: mpc_node", words, len(loads), violations, [], begun)
+        yield replace(result, figures=load.figures(loads))
+        begun = time.monotonic()
 
 
 def summarise(results: list[CaseResult], chosen: dict[str, object], with_cases: bool) -> Report:
@@ -112,6 +130,7 @@ def summarise(results: list[CaseResult], chosen: dict[str, object], with_cases: 
     ]
     if holds:
         figures.insert(1, Figure("faults.hold_max_ms", max(holds), "ms", _runs(results)))
+    figures += [figure for result in results for figure in result.figures]
     if not with_cases:
         return Report("faults", conditions() | chosen, tuple(figures))
     rows = [
@@ -147,13 +166,15 @@ def _run_case(number: int, world: World, runs: int) -> CaseResult:
 def _run_belief_case(number: int, robot: str, runs: int) -> CaseResult:
     case, world = BELIEF_CASES[number], BeliefWorld(robot)
     violations: list[str] = []
+    holds: list[float] = []
     begun = time.monotonic()
     for seed in range(runs):
         rig = BeliefRig(world, seed)
         case(rig)
         rig.finish()
         violations += [f"seed {seed}: {text}" for text in rig.violations]
-    return _result(number, world.name, row(case), runs, violations, [], begun)
+        holds += rig.judge.holds
+    return _result(number, world.name, row(case), runs, violations, holds, begun)
 
 
 def _gate_case(actions: int) -> CaseResult:

@@ -22,7 +22,7 @@ from wm_vla_ros.planning.cadence import MAX_RATE, cadence
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import SOURCE, MpcCore
 from wm_vla_ros.planning.samplers import SAMPLERS
-from wm_vla_ros.realtime import LatenessStats, Tick, Ticker, request_fifo, settle_heap
+from wm_vla_ros.realtime import LatenessStats, OverrunWatch, Tick, Ticker, request_fifo, settle_heap
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
@@ -96,6 +96,7 @@ class MpcNode(ManagedNode[Settings]):
         self._warm_up()
         self._core = self._new_core()
         self._lateness = LatenessStats()
+        self._overruns = OverrunWatch(self._cadence.period)
         self._observation_delay = observation_delay()
         self._applied_at: float | None = None
         self._writer = f"{self.get_fully_qualified_name()}-{os.getpid()}"
@@ -183,6 +184,9 @@ class MpcNode(ManagedNode[Settings]):
             self._faults.report(now, fault.code, fault.severity, fault.source, fault.text)
         self._faults.flush(now)
         self._lateness.add(tick.lateness, tick.missed)
+        too_slow = self._overruns.add(self.clock.now() - tick.deadline, tick.missed)
+        if too_slow is not None:
+            self._warn(FaultCode.DEGRADED, too_slow)
 
     # Callbacks, in the executor's thread.
     def _on_observation(self, observation: Observation) -> None:
@@ -220,9 +224,10 @@ class MpcNode(ManagedNode[Settings]):
         self.get_logger().warning(f"{fault.code}: {fault.text}")
 
     def health(self) -> tuple[str, dict[str, object]]:
-        return "", {
+        return "cycles overrun" if self._overruns.degraded else "", {
             "world_model": self._model.manifest.name,
             **self._lateness.summary(),
+            "cycle_p99_ms": round(self._overruns.p99 * 1e3, 3),
             **_in_words("observation_delay", self._observation_delay.estimate()),
             **_in_words("actuation_delay", self._core.actuation_delay),
         }

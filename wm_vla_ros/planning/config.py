@@ -16,6 +16,7 @@ class MpcConfig:
     planning and the plan's first action. belief_gain: share of an image's news that is believed, 0 to have it
     estimated. divergence_bound, divergence_count: how far, and how many times in a row, prior and observation
     may part before the belief starts anew from the measurement, and then before the arm holds.
+    max_observation_age, max_joint_age: no plan is made on older images, or on older joint measurements.
     predict: False plans from the newest image as if it were now. chunk_candidate: False keeps the slow
     policy's chunk from the sampler. follow_objects: False leaves the path where the policy saw its object.
     All three are parts that `wm-vla bench delay` takes away to show their worth.
@@ -34,6 +35,7 @@ class MpcConfig:
     divergence_bound: float = 0.03
     divergence_count: int = 3
     max_observation_age: float = 0.4
+    max_joint_age: float = 0.1
     deadline: float = 0.012
     weight_tip: float = 1.0
     weight_objects: float = 0.02

@@ -101,6 +101,7 @@ class MpcCore:
         self._path: GroundedPath | None = None
         self._progress = PathProgress()
         self._chunks: dict[int, ActionChunk] = {}
+        self._joints_at: float | None = None
         self._last_plan: Plan | None = None
         self._sequence = 0
         self._ticks = 0
@@ -128,8 +129,12 @@ class MpcCore:
             self._actions.applied(applied)
 
     def on_tip(self, tip: NDArray[np.float64], at: float) -> None:
-        """Take the measured tip (3,) in metres at `at`, about once a tick: for drift and delay estimates."""
+        """Take the measured tip (3,) in metres at `at`, about once a tick: for drift and delay estimates.
+
+        No plan is made when these stop coming: whatever moves the arm then, nobody sees it.
+        """
         with self._lock:
+            self._joints_at = at
             if self.config.bias:
                 self._bias.update(tip, at, self._actions)
             motion = self._actuation.take(tip, at, self._actions)
@@ -145,7 +150,10 @@ class MpcCore:
         """Keep the policy's chunk; it becomes a candidate when its goal arrives. Raises as `check_chunk`."""
         check_chunk(chunk, self._spec.dt)
         with self._lock:
+            in_force = self._path.goal.sequence if self._path is not None else None
             kept = [entry for entry in self._chunks.items() if entry[0] != chunk.sequence]
+            # The chunk of the goal in force goes last, however many come with goals that are refused.
+            kept.sort(key=lambda entry: entry[0] != in_force)
             self._chunks = {chunk.sequence: chunk, **dict(kept[:3])}
 
     def on_goal(self, goal: LatentGoal, now: float) -> None:
@@ -208,6 +216,9 @@ class MpcCore:
             return None, nothing, 0, ""
         if now - newest.stamp > self.config.max_observation_age:
             self._fault(now, FaultCode.OBSERVATION_OLD, f"newest image is {now - newest.stamp:.2f} s old")
+            return None, nothing, 0, ""
+        if self._joints_at is not None and now - self._joints_at > self.config.max_joint_age:
+            self._fault(now, FaultCode.JOINTS_OLD, f"newest joints are {now - self._joints_at:.2f} s old")
             return None, nothing, 0, ""
         start = self._next_driver_tick(now)
         latent = self._belief.predict(start) if self.config.predict else newest.observed

@@ -44,8 +44,11 @@ class FaultCode(StrEnum):
     LATCH_STORE = "latch_store"  # the latch could not be kept on disk, or read back
     # The planner makes no plan, or starts its belief anew.
     OBSERVATION_OLD = "observation_old"  # the newest image is too old to plan on
+    JOINTS_OLD = "joints_old"  # the newest joint_states are too old to plan on
     NO_FINITE_COST = "no_finite_cost"  # every imagined future costs NaN or infinity
     DIVERGENCE = "divergence"  # prediction and observation part
+    # The planner goes on, but worse than it should.
+    DEGRADED = "degraded"  # too many of its cycles take longer than their period
     # What the planner or the policy does not take in; what it had before stays in force.
     REFUSED = "refused"  # a message that cannot be used
     GOAL_REFUSED = "goal_refused"

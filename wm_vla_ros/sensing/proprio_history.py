@@ -24,7 +24,7 @@ class ProprioHistory:
         self._commanded: deque[tuple[float, NDArray[np.float64]]] = deque()
 
     def on_joints(self, state: RobotState) -> None:
-        """Remember a measurement. Raises ValueError naming joints that are not the robot's or not finite."""
+        """Remember a measurement. Raises ValueError as `in_order`."""
         measured = in_order(state, self._kinematics.spec)
         self._append(self._measured, measured.stamp, measured.position)
 
@@ -70,7 +70,7 @@ class ProprioHistory:
 def in_order(state: RobotState, spec: RobotSpec) -> RobotState:
     """The measurement with the robot's joints, in the robot's order. Messages name theirs in any order.
 
-    Raises ValueError naming joints that are not the robot's or not finite.
+    Raises ValueError naming joints that are missing, there twice or not finite.
     """
     rows = _rows(state.names, state.position, spec)
     return RobotState(state.stamp, spec.joint_names, state.position[rows], state.velocity[rows])
@@ -80,6 +80,10 @@ def _rows(names: tuple[str, ...], values: NDArray[np.float64], spec: RobotSpec) 
     bad = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
     if bad:
         raise ValueError(f"joints {bad} are not finite")
-    if len(set(names)) != len(names) or not set(spec.joint_names) <= set(names):
-        raise ValueError(f"joints {names} do not hold each of {spec.joint_names} once")
+    missing = [name for name in spec.joint_names if name not in names]
+    if missing:
+        raise ValueError(f"joints {missing} are missing, the message has {list(names)}")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"joints {twice} are there more than once")
     return [names.index(name) for name in spec.joint_names]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wm_vla_ros.evaluation.belief_rig import BeliefRig
-from wm_vla_ros.evaluation.fault_cases import motion, perception, plans, stops
+from wm_vla_ros.evaluation.fault_cases import goals, motion, perception, plans, stops
 from wm_vla_ros.evaluation.fault_rig import Rig
 
 Case = Callable[[Rig], None]
@@ -45,9 +45,20 @@ CASES: dict[int, Case] = _numbered(
     stops.restart_while_stopped,
     perception.joint_broken,
 )
-# These are about what stands above the driver, and run on its joints, belief and planner.
+# These are about what stands above the driver, and run with joints, belief and planner around it.
 BELIEF_CASES: dict[int, BeliefCase] = _numbered(
-    perception.nothing_finite, perception.joints_out_of_order, perception.belief_diverges
+    motion.cycles_overrun,
+    perception.nothing_finite,
+    goals.slow_node_killed,
+    goals.stale_goal,
+    goals.wrong_dimension,
+    goals.bad_numbers,
+    goals.foreign_encoder,
+    goals.out_of_order,
+    perception.joints_out_of_order,
+    perception.joints_lost,
+    perception.joint_missing,
+    perception.belief_diverges,
 )
 # Motion itself is what these are about: they run on a real robot's kinematics too.
 MOTION_CASES = (6, 7, 8, 13, 14)

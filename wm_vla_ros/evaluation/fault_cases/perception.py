@@ -8,10 +8,13 @@ import numpy as np
 
 from wm_vla_ros.drivers.base import DriverState
 from wm_vla_ros.evaluation.belief_rig import FRAME_TICKS, BeliefRig
+from wm_vla_ros.evaluation.driver_judge import HOLD_WITHIN
 from wm_vla_ros.evaluation.fault_rig import Rig
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.types import FloatArray, RobotState
+
+LOST = 0.2  # s
 
 
 def joints_out_of_order(rig: BeliefRig) -> None:
@@ -28,7 +31,7 @@ def joints_out_of_order(rig: BeliefRig) -> None:
         waiting[:] = kept
         return [due[i] for i in rig.rng.permutation(len(due))]
 
-    target = rig.aim()
+    target = rig.aim().target
     rig.tick(int(rig.rng.integers(1, 8)))
     rig.deliver = deliver
     seen = rig.frames
@@ -45,7 +48,7 @@ def nothing_finite(rig: BeliefRig) -> None:
     """17 | all costs -inf or NaN | one retry, then HOLD; never nan_to_num"""
     rig.aim(ticks=150)
     rig.tick(int(rig.rng.integers(5, 15)))
-    rig.expect(rig.results[-1].plan is not None, "no plan before the injection")
+    rig.expect(rig.planning, "no plan before the injection")
     verb = str(rig.rng.choice(["rollout", "predict"]))
     poison = float(rig.rng.choice([np.nan, -np.inf]))
     real, calls, begun = getattr(rig.model, verb), [0], rig.now
@@ -59,12 +62,12 @@ def nothing_finite(rig: BeliefRig) -> None:
         calls[0] = 0
         with np.errstate(invalid="ignore"):  # what an infinity less itself warns of
             rig.tick()
-        rig.expect(rig.results[-1].plan is None, "planned on what is not finite")
+        rig.expect(not rig.planning, "planned on what is not finite")
         rig.expect(verb != "rollout" or calls[0] == 2, f"{calls[0]} populations in place of one retry")
     rig.expect(rig.flagged(FaultCode.NO_FINITE_COST, begun), "no_finite_cost was not published")
     setattr(rig.model, verb, real)
     rig.tick(4 * FRAME_TICKS)
-    rig.expect(rig.results[-1].plan is not None, "no plan afterwards")
+    rig.expect(rig.planning, "no plan afterwards")
 
 
 def joint_broken(rig: Rig) -> None:
@@ -106,8 +109,8 @@ def belief_diverges(rig: BeliefRig) -> None:
     count = MpcConfig().divergence_count
     rig.aim(ticks=150)
     rig.tick(int(rig.rng.integers(10, 20)))
-    rig.expect(rig.results[-1].plan is not None, "no plan before the injection")
-    rig.expect(not rig.faults, "a fault before the injection")
+    rig.expect(rig.planning, "no plan before the injection")
+    rig.expect(not rig.flagged(FaultCode.DIVERGENCE, 0.0), "diverged before the injection")
     begun, seen = rig.now, rig.frames
     while rig.frames < seen + 3 * count:
         # Far from the last one and from the truth, whichever the belief has come to trust.
@@ -120,11 +123,86 @@ def belief_diverges(rig: BeliefRig) -> None:
         elif wrong < 2 * count:
             rig.expect(rig.flagged(FaultCode.DIVERGENCE, begun), f"{wrong} frames off and no fault")
         else:
-            rig.expect(
-                rig.results[-1].plan is None, "still plans on a belief that starting anew did not mend"
-            )
+            rig.expect(not rig.planning, "still plans on a belief that starting anew did not mend")
     rig.model.misread = np.zeros(3)
     rig.tick((2 * count + 2) * FRAME_TICKS)
-    rig.expect(rig.results[-1].plan is not None, "no plan after calm")
+    rig.expect(rig.planning, "no plan after calm")
     error = rig.results[-1].stats.prediction_error
     rig.expect(error < 0.004, f"the belief is still {error * 1e3:.1f} mm off")
+
+
+def joints_lost(rig: BeliefRig) -> None:
+    """32 | joint_states lost for 200 ms | HOLD <= 100 ms from the loss; no plan on joints older than that"""
+    rig.aim(ticks=150)
+    rig.tick(int(rig.rng.integers(5, 15)))
+    rig.expect(rig.driver.state == DriverState.ACTIVE, f"is {rig.driver.state} before the injection")
+    where = str(rig.rng.choice(["on the way", "bus silent", "bus repeats itself"]))
+    last, real = rig.backend.read(), rig.backend.read
+
+    def read() -> RobotState:
+        if where == "bus silent":
+            raise OSError("the bus does not answer")
+        return last
+
+    rig.deliver = lambda states: []
+    if where != "on the way":
+        rig.backend.read = read  # type: ignore[method-assign]
+    begun = rig.now
+    for _ in range(round(LOST / rig.spec.dt)):
+        rig.tick()
+        _no_plan_on_old_joints(rig)
+        in_time = rig.now <= last.stamp + HOLD_WITHIN
+        if where != "on the way":
+            rig.expect(in_time or rig.driver.state == DriverState.HOLD, f"is {rig.driver.state}, {where}")
+    rig.expect(rig.flagged(FaultCode.JOINTS_OLD, begun), "joints_old was not published")
+    if where == "on the way":  # the driver, which measures, ends its plan; without end, it holds
+        rig.tick(round(LOST / rig.spec.dt) + 10)
+        rig.expect(rig.driver.state == DriverState.HOLD, "moves without a plan")
+    else:
+        code = FaultCode.BACKEND if where == "bus silent" else FaultCode.MEASUREMENT
+        rig.expect(rig.flagged(code, begun), f"{code} was not published")
+    rig.backend.read = real  # type: ignore[method-assign]
+    rig.deliver = lambda states: states
+    rig.tick(4 * FRAME_TICKS)
+    rig.expect(rig.planning and rig.driver.state == DriverState.ACTIVE, "does not go on afterwards")
+
+
+def joint_missing(rig: BeliefRig) -> None:
+    """34 | a joint missing in the message | refused; no zero-fill; the fault names the joint"""
+    rig.aim(ticks=150)
+    rig.tick(int(rig.rng.integers(5, 15)))
+    rig.expect(rig.planning, "no plan before the injection")
+    joint, real = int(rig.rng.integers(rig.spec.dof)), rig.backend.read
+
+    def without(state: RobotState) -> RobotState:
+        names = (*state.names[:joint], *state.names[joint + 1 :])
+        return RobotState(
+            state.stamp, names, np.delete(state.position, joint), np.delete(state.velocity, joint)
+        )
+
+    of_the_driver = rig.rng.random() < 0.5
+    if of_the_driver:
+        rig.backend.read = lambda: without(real())  # type: ignore[method-assign]
+    rig.deliver = lambda states: [without(state) for state in states]
+    begun, measured = rig.now, rig.measured_at
+    for _ in range(int(rig.rng.integers(3, 20))):
+        rig.tick()
+        _no_plan_on_old_joints(rig)
+        rig.expect(rig.measured_at == measured, "a message without a joint was used")
+        if of_the_driver:
+            rig.expect(rig.driver.state == DriverState.HOLD, f"is {rig.driver.state} without a joint")
+    rig.backend.read = real  # type: ignore[method-assign]
+    rig.deliver = lambda states: states
+    rig.tick(6 * FRAME_TICKS)
+    name = rig.spec.joint_names[joint]
+    rig.expect(rig.flagged(FaultCode.REFUSED, begun, name), f"no refusal names {name}")
+    named = not of_the_driver or rig.flagged(FaultCode.MEASUREMENT, begun, name)
+    rig.expect(named, f"no fault of the driver names {name}")
+    rig.expect(rig.planning and rig.driver.state == DriverState.ACTIVE, "does not go on afterwards")
+    error = rig.results[-1].stats.prediction_error
+    rig.expect(error < 0.004, f"the belief is {error * 1e3:.1f} mm off")
+
+
+def _no_plan_on_old_joints(rig: BeliefRig) -> None:
+    age = rig.results[-1].stats.stamp - rig.measured_at
+    rig.expect(not rig.planning or age <= 0.1, f"planned on joints {age:.3f} s old")
