@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from wm_vla_ros.planning.objective.weights import Weights
 from wm_vla_ros.planning.samplers import SamplerConfig
 
 
 @dataclass(frozen=True, slots=True)
-class MpcConfig:
-    """Settings of the fast loop; metres, seconds, action units. method: of SAMPLERS.
+class MpcConfig(Weights):
+    """Settings of the fast loop; metres, seconds, action units. What plans are judged by: `Weights`.
+    method: of SAMPLERS.
 
     free_pace: path ticks per control tick where nothing is touched. lead: least time between the start of
     planning and the plan's first action. belief_gain: share of an image's news that is believed, 0 to have it
@@ -31,12 +33,6 @@ class MpcConfig:
     divergence_count: int = 3
     max_observation_age: float = 0.4
     deadline: float = 0.012
-    weight_tip: float = 1.0
-    weight_objects: float = 0.02
-    weight_latent: float = 0.05
-    weight_smoothness: float = 0.02
-    weight_workspace: float = 1.0
-    lowest_tip: float = 0.009
     bias: bool = True
     predict: bool = True
     chunk_candidate: bool = True
