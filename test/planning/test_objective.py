@@ -28,8 +28,7 @@ from wm_vla_ros.robots.spec import load_robot
 
 N, H, A, D, G = 4, 5, 7, 6, 6
 SPEC = load_robot("so101")
-NOTHING_SENT = np.zeros((0, A), np.float32)
-AT_HOME = Lineariser(SPEC).at(SPEC.home, NOTHING_SENT)
+AT_HOME = Lineariser(SPEC).at(SPEC.home)
 NAMES = tuple(f"{thing}.{axis}" for thing in ("tip", "red_cube") for axis in "xyz")
 
 
@@ -47,9 +46,12 @@ def rollouts(**changes) -> Rollouts:
         "chunk": np.zeros((H, A), np.float32),
         "chunk_trust": 1.0,
         "arm": AT_HOME,
-    }
-    return Rollouts(**values | changes)
+    } | changes
+    return Rollouts(**values, joints=values["arm"].joints(values["actions"]))
 
+
+# What a future has of its own.
+EACH = ("actions", "latents", "grounded", "joints")
 
 TERMS = [
     TipTracking("tip", (0, 1, 2), 1.0),
@@ -87,7 +89,7 @@ def test_a_cost_is_per_future_never_negative_and_proportional_to_its_weight(
     assert cost.shape == (N,)
     assert np.all(cost >= 0)
     np.testing.assert_allclose(heavier.cost(futures), weight * cost, rtol=1e-5)
-    alone = {name: getattr(futures, name)[2:3] for name in ("actions", "latents", "grounded")}
+    alone = {name: getattr(futures, name)[2:3] for name in EACH}
     one = replace(futures, **alone)
     np.testing.assert_allclose(term.cost(one), cost[2:3], rtol=1e-5)
 
@@ -230,11 +232,11 @@ def test_moving_towards_a_joints_bound_costs_more_than_moving_away() -> None:
 
 def test_going_down_costs_once_the_fingers_come_near_the_table() -> None:
     """Home is 0.12 m up: 0.09 m further down all is clear, 0.117 m further the last tick is 3 mm from it."""
-    height = float(AT_HOME.clearance(np.zeros((1, 1, A), np.float32))[0, 0])
+    height = float(AT_HOME.clearance(AT_HOME.joints(np.zeros((1, 1, A), np.float32)))[0, 0])
     actions = np.zeros((N, H, A), np.float32)
     actions[1, :, 2] = (0.02 - height) / H / SPEC.translation_scale
     actions[2, :, 2] = (0.003 - height) / H / SPEC.translation_scale
-    clearance = AT_HOME.clearance(actions)[2, -1]
+    clearance = AT_HOME.clearance(AT_HOME.joints(actions))[2, -1]
     assert 0.0 < clearance < 0.006
     cost = Collision(0.5, margin=0.006).cost(rollouts(actions=actions))
     expected = 0.5 * (1.0 - clearance / 0.006) ** 2 / H
@@ -267,7 +269,7 @@ def test_the_objective_is_the_sum_of_its_terms_and_names_the_largest(seed: int) 
     each = np.array([term.cost(futures) for term in objective.terms])
     np.testing.assert_allclose(objective.cost(futures), each.sum(axis=0))
     for i in range(N):
-        alone = {key: getattr(futures, key)[i : i + 1] for key in ("actions", "latents", "grounded")}
+        alone = {key: getattr(futures, key)[i : i + 1] for key in EACH}
         assert (
             objective.dominant(replace(futures, **alone)) == objective.terms[int(np.argmax(each[:, i]))].name
         )

@@ -14,7 +14,6 @@ from wm_vla_ros.robots.action_map import ActionMap, Unreachable
 from wm_vla_ros.robots.capsules import capsule_model
 from wm_vla_ros.robots.linearised_arm import Lineariser
 
-NOTHING = np.zeros((0, 7), np.float32)
 H = 10
 
 
@@ -125,13 +124,17 @@ def test_at_rest_clearance_is_mujocos(spec, kinematics, model, lineariser) -> No
             expected = min(expected, ends[2].min() - capsule.radius)
         rest = np.zeros((1, 1, 7), np.float32)
         rest[..., 6] = (q[-1] - spec.gripper_closed) / (spec.gripper_open - spec.gripper_closed)
-        found = lineariser.at(q, NOTHING).clearance(rest)[0, 0]
+        found = clearance(lineariser.at(q), rest)[0, 0]
         if expected > 0.0:  # overlapping capsules have a depth, overlapping segments only touch
             assert found == pytest.approx(expected, abs=1e-5)
             near += 1
         else:
             assert found < 1e-5
     assert near > 5
+
+
+def clearance(arm, actions) -> np.ndarray:
+    return arm.clearance(arm.joints(actions))
 
 
 def driven(spec, action_map: ActionMap, start, actions) -> np.ndarray | None:
@@ -168,8 +171,8 @@ def test_over_ten_ticks_joints_and_capsules_are_where_inverse_kinematics_puts_th
             joints = driven(spec, action_map, start, actions)
             if joints is None:
                 continue
-            arm = lineariser.at(start, NOTHING)
-            ends = arm.ends(actions[None])[0, -1].reshape(-1, 3)
+            arm = lineariser.at(start)
+            ends = arm.ends(arm.joints(actions[None]))[0, -1].reshape(-1, 3)
             off = ends - kinematics.points(joints, bodies, offsets)[0]
             errors.append(
                 (
@@ -186,9 +189,9 @@ def test_actions_on_their_way_count_like_those_to_come(spec, lineariser) -> None
     rng = np.random.default_rng(0)
     actions = rng.uniform(-0.2, 0.2, (3, H, 7)).astype(np.float32)
     actions[:, :, 6] = 0.7
-    whole = lineariser.at(spec.home, NOTHING)
+    whole = lineariser.at(spec.home)
     for sent in (1, 4):
-        rest = lineariser.at(spec.home, actions[0, :sent])
+        rest = whole.after(actions[0, :sent])
         np.testing.assert_allclose(
             rest.joints(actions[:1, sent:]), whole.joints(actions[:1])[:, sent:], atol=1e-5
         )
@@ -197,7 +200,7 @@ def test_actions_on_their_way_count_like_those_to_come(spec, lineariser) -> None
 def test_the_gripper_approaches_its_opening_at_its_own_speed(spec, lineariser) -> None:
     actions = np.zeros((2, H, 7), np.float32)
     actions[1, :, 6] = 1.0
-    joints = lineariser.at(spec.home, NOTHING).joints(actions)
+    joints = lineariser.at(spec.home).joints(actions)
     np.testing.assert_allclose(joints[0, :, -1], spec.home[-1], atol=1e-6)
     np.testing.assert_allclose(
         joints[1, :, -1], spec.gripper_speed * spec.dt * np.arange(1, H + 1), rtol=1e-5
@@ -210,7 +213,7 @@ def test_what_the_arm_gives_up_costs_its_joints_nothing(spec, lineariser) -> Non
     rotation, _ = lineariser._kinematics.tip_pose(spec.home)
     actions[0, 0, 3:6] = 0.1 * rotation[:, 2]
     actions[1, 0, 3:6] = 0.1 * rotation[:, 0]
-    arm = lineariser.at(spec.home, NOTHING)
+    arm = lineariser.at(spec.home)
     moved = np.abs(arm.joints(actions)[:, 0] - arm.joints_now)
     assert moved[0].max() < 1e-5
     assert moved[1, 4] == pytest.approx(0.1 * spec.rotation_scale, rel=0.05)
@@ -219,4 +222,4 @@ def test_what_the_arm_gives_up_costs_its_joints_nothing(spec, lineariser) -> Non
 @pytest.mark.parametrize("bad", [np.zeros(5), [np.nan] * 6])
 def test_joints_that_are_none_are_refused(lineariser, bad) -> None:
     with pytest.raises(ValueError, match="6 finite numbers"):
-        lineariser.at(bad, NOTHING)
+        lineariser.at(bad)

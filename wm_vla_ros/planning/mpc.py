@@ -84,13 +84,13 @@ class MpcCore:
         self._tip = [grounding.index(f"tip.{axis}") for axis in "xyz"]
         self._objective = Objective(self.config, grounding, spec)
         self._lineariser = Lineariser(spec) if self._objective.needs_arm else None
-        self._joints: NDArray[np.float64] | None = None  # (n,) rad, as last commanded
         # Written by on_* under the lock, read by tick under the lock.
         self._lock = threading.Lock()
         self._path: GroundedPath | None = None
         self._progress: float | None = None
         self._chunks: dict[int, ActionChunk] = {}
         self._last_plan: Plan | None = None
+        self._arm_commanded: LinearisedArm | None = None
         self._sequence = 0
         self._ticks = 0
         self._prediction_error = 0.0
@@ -116,14 +116,14 @@ class MpcCore:
 
         Raises ValueError, where the objective looks at joints, on names that are not the robot's.
         """
-        joints = None
-        if self._lineariser is not None:
+        arm = None
+        if self._lineariser is not None:  # here and not in the tick, which has no time to lose
             rows = rows_in_order(applied.joint_names, applied.joint_positions, self._spec)
-            joints = applied.joint_positions[rows]
+            arm = self._lineariser.at(applied.joint_positions[rows])
         with self._lock:
             self._actions.applied(applied)
             if self._actions.last_stamp == applied.stamp:
-                self._joints = joints
+                self._arm_commanded = arm
 
     def on_tip(self, tip: NDArray[np.float64], at: float) -> None:
         """Take the measured tip (3,) in metres at `at`, about once a tick: for drift and delay estimates."""
@@ -248,6 +248,7 @@ class MpcCore:
                 path.latents[-1],
                 chunk,
                 trust,
+                None if arm is None else arm.joints(actions),
                 arm,
             )
 
@@ -314,11 +315,11 @@ class MpcCore:
     def _arm(self, start: float) -> LinearisedArm | None:
         """The arm about its last command, for an objective that asks for it."""
         last = self._actions.last_stamp
-        if self._lineariser is None or self._joints is None or last is None:
+        if self._arm_commanded is None or last is None:
             return None
         sent = self._actions.between(last + self._spec.dt, start)
         assert sent is not None  # of the future something is always known
-        return self._lineariser.at(self._joints, sent.actions)
+        return self._arm_commanded.after(sent.actions)
 
     def _ticks_since_last_plan(self, start: float) -> int:
         """By time and not by count: a tick that was missed counts too."""

@@ -35,10 +35,12 @@ class Capsule:
 class CapsuleModel:
     """The capsules that matter, and what each is to keep off.
 
-    capsules: C of them. pairs: (P, 2) indices of capsules; above_table: (T,) indices; table_height: metres.
+    capsules: C of them, with their radii (C,) in metres. pairs: (P, 2) indices of capsules; above_table:
+    (T,) indices; table_height: metres.
     """
 
     capsules: tuple[Capsule, ...]
+    radius: NDArray[np.float32]
     pairs: NDArray[np.int64]
     above_table: NDArray[np.int64]
     table_height: float
@@ -79,6 +81,7 @@ def capsule_model(spec: RobotSpec, model: mujoco.MjModel) -> CapsuleModel:
                 pairs.update((i, j) for i in these for j in those)
     return CapsuleModel(
         tuple(capsules),
+        np.array([capsule.radius for capsule in capsules], np.float32),
         np.array(sorted(pairs), np.int64).reshape(-1, 2),
         np.array(sorted(above), np.int64),
         spec.table_height,

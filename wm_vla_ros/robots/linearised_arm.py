@@ -7,7 +7,7 @@ two products for all futures at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +29,24 @@ _DAMPING = 0.005
 class LinearisedArm:
     """The arm about one pose. Made by `Lineariser`.
 
-    joints_now: (n,) rad. to_joints: (6, n - 1) rad per unit of action. moved: (6,) and ticks: actions that
-    are on their way already. points: (C, 2, 3) metres and their Jacobians, (C * 6, n).
+    joints_now: (n,) rad. to_joints: (6, n - 1) rad per unit of action. points: (C, 2, 3) metres and their
+    Jacobians, (C * 6, n). moved: (6,) and ticks: sum and number of actions that are on their way already.
     """
 
     spec: RobotSpec
     model: CapsuleModel
     joints_now: FloatArray
     to_joints: FloatArray
-    moved: FloatArray
-    ticks: int
     points: FloatArray
     point_jacobian: FloatArray
+    moved: FloatArray | float = 0.0
+    ticks: int = 0
+
+    def after(self, pending: FloatArray) -> LinearisedArm:
+        """The same, with actions `pending` (k, 7) on their way: what comes counts from their end."""
+        if not len(pending):
+            return self
+        return replace(self, moved=pending[:, :_MOTION].sum(axis=0), ticks=len(pending))
 
     def joints(self, actions: FloatArray) -> FloatArray:
         """Joints (N, H, n) in rad after each of `actions` (N, H, 7).
@@ -53,41 +59,43 @@ class LinearisedArm:
         spec = self.spec
         out = np.empty((*actions.shape[:2], spec.dof), np.float32)
         motion = np.cumsum(actions[:, :, :_MOTION], axis=1) + self.moved
-        out[:, :, :-1] = self.joints_now[:-1] + motion @ self.to_joints
+        turned = motion.reshape(-1, _MOTION) @ self.to_joints
+        out[:, :, :-1] = self.joints_now[:-1] + turned.reshape(*out.shape[:2], -1)
         wanted = spec.gripper_closed + actions[:, :, _GRIPPER] * (spec.gripper_open - spec.gripper_closed)
         most = spec.gripper_speed * spec.dt * (self.ticks + 1 + np.arange(actions.shape[1], dtype=np.float32))
         out[:, :, -1] = self.joints_now[-1] + np.clip(wanted - self.joints_now[-1], -most, most)
         return out
 
-    def ends(self, actions: FloatArray) -> FloatArray:
-        """Ends (N, H, C, 2, 3) of the capsules in metres, base frame, after each of `actions` (N, H, 7).
+    def ends(self, joints: FloatArray) -> FloatArray:
+        """Ends (N, H, C, 2, 3) of the capsules in metres, base frame, at `joints` (N, H, n).
 
         First order in the joints' displacement, itself of first order: within 4 mm after 20 mm and 10 mm
         after 40 mm, where the elbow is worst. The tool goes where the actions take it, so that of the
         fingers' height over the table little is lost: 1 mm and 2 mm.
         """
-        return self._ends(actions).transpose(3, 4, 0, 1, 2)
+        return self._ends(joints).transpose(3, 4, 0, 1, 2)
 
-    def clearance(self, actions: FloatArray) -> FloatArray:
+    def clearance(self, joints: FloatArray) -> FloatArray:
         """Metres (N, H) between the nearest capsules, or capsule and table; negative where they overlap."""
-        ends, model = self._ends(actions), self.model
-        radius = np.array([capsule.radius for capsule in model.capsules], np.float32)[:, None, None]
-        nearest = []
+        ends, model = self._ends(joints), self.model
+        nearest = np.full(ends.shape[3:], np.inf, np.float32)
         if len(model.pairs):
             one, other = model.pairs.T
             # (2, 3, C, N, H): which end, which coordinate.
             p, q = ends.transpose(1, 2, 0, 3, 4)
             apart = segment_distance(p[:, one], q[:, one], p[:, other], q[:, other])
-            nearest.append((apart - radius[one] - radius[other]).min(axis=0))
+            reach = model.radius[one] + model.radius[other]
+            nearest = (apart - reach[:, None, None]).min(axis=0)
         if len(model.above_table):
-            lowest = ends[model.above_table, :, 2].min(axis=1) - radius[model.above_table]
-            nearest.append(lowest.min(axis=0) - np.float32(model.table_height))
-        return np.min(nearest, axis=0)
+            heights = ends[model.above_table, :, 2].min(axis=1) - self.model.table_height
+            lowest = (heights - model.radius[model.above_table, None, None]).min(axis=0)
+            nearest = np.minimum(nearest, lowest)
+        return nearest
 
-    def _ends(self, actions: FloatArray) -> FloatArray:
+    def _ends(self, joints: FloatArray) -> FloatArray:
         """As `ends`, with futures and ticks last: (C, 2, 3, N, H)."""
-        motion = (self.joints(actions) - self.joints_now).reshape(-1, len(self.joints_now))
-        shape = (*self.points.shape, *actions.shape[:2])
+        motion = (joints - self.joints_now).reshape(-1, len(self.joints_now))
+        shape = (*self.points.shape, *joints.shape[:2])
         return self.points[..., None, None] + (self.point_jacobian @ motion.T).reshape(shape)
 
 
@@ -105,8 +113,8 @@ class Lineariser:
         self._bodies = np.repeat([capsule.body for capsule in capsules], 2)
         self._offsets = np.concatenate([capsule.ends for capsule in capsules])
 
-    def at(self, joints: NDArray[np.float64], pending: FloatArray) -> LinearisedArm:
-        """The arm about `joints` (n,) rad, the actions `pending` (k, 7) already on their way from there.
+    def at(self, joints: NDArray[np.float64]) -> LinearisedArm:
+        """The arm about `joints` (n,) rad.
 
         The inverse is damped least squares (Wampler 1986; Nakamura and Hanafusa 1986) with the weights of
         the robot's own inverse kinematics (`ActionMap`): what orientation the arm gives up there costs
@@ -128,8 +136,6 @@ class Lineariser:
             self._model,
             np.asarray(joints, np.float32),
             (inverse * scale).T.astype(np.float32),
-            pending[:, :_MOTION].sum(axis=0) if len(pending) else np.zeros(_MOTION, np.float32),
-            len(pending),
             points.reshape(shape).astype(np.float32),
             jacobians.reshape(-1, spec.dof).astype(np.float32),
         )

@@ -18,16 +18,20 @@ def segment_distance(
     d1, d2, r = q1 - p1, q2 - p2, p1 - p2
     a, e, b = _dot(d1, d1), _dot(d2, d2), _dot(d1, d2)
     c, f = _dot(d1, r), _dot(d2, r)
-    tiny = np.finfo(a.dtype).tiny
-    a_safe, e_safe = np.maximum(a, tiny), np.maximum(e, tiny)
-    # Of parallel lines any point will do; below rounding the determinant says nothing but that.
-    denominator = a * e - b * b
-    skew = denominator > 8 * np.finfo(a.dtype).eps * a * e
-    s = np.clip(np.where(skew, (b * f - c * e) / np.where(skew, denominator, 1.0), 0.0), 0.0, 1.0)
-    t = np.clip((b * s + f) / e_safe, 0.0, 1.0)
-    s = np.clip((b * t - c) / a_safe, 0.0, 1.0)
+    limits = np.finfo(a.dtype)
+    product = a * e
+    # Below rounding the determinant says no more than that the lines are parallel: then any point will do.
+    determinant = np.maximum(product - b * b, np.maximum(8 * limits.eps * product, limits.tiny))
+    s = _unit((b * f - c * e) / determinant)
+    t = _unit((b * s + f) / np.maximum(e, limits.tiny))
+    s = _unit((b * t - c) / np.maximum(a, limits.tiny))
     gap = r + d1 * s - d2 * t
     return np.sqrt(_dot(gap, gap))
+
+
+def _unit(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    """`x` clamped to [0, 1]; np.clip costs several times as much on arrays as small as these."""
+    return np.minimum(np.maximum(x, 0.0), 1.0)
 
 
 def _dot(u: NDArray[np.floating], v: NDArray[np.floating]) -> NDArray[np.floating]:

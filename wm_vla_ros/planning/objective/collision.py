@@ -25,5 +25,7 @@ class Collision:
     def cost(self, rollouts: Rollouts) -> NDArray[np.float64]:
         """(N,) mean over ticks."""
         assert rollouts.arm is not None
-        depth = np.maximum(0.0, self.margin - rollouts.arm.clearance(rollouts.actions)) / self.margin
+        assert rollouts.joints is not None
+        clearance = rollouts.arm.clearance(rollouts.joints)
+        depth = np.maximum(0.0, self.margin - clearance) / self.margin
         return self.weight * np.mean(np.square(depth, dtype=np.float64), axis=1)

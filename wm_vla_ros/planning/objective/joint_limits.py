@@ -27,8 +27,8 @@ class JointLimits:
 
     def cost(self, rollouts: Rollouts) -> NDArray[np.float64]:
         """(N,) mean over ticks, sum over joints."""
-        assert rollouts.arm is not None
-        joints = rollouts.arm.joints(rollouts.actions)[:, :, : len(self.lower)]
+        assert rollouts.joints is not None
+        joints = rollouts.joints[:, :, : len(self.lower)]
         depth = np.maximum(self.lower + self.margin - joints, joints - (self.upper - self.margin))
         depth = np.maximum(0.0, depth) / self.margin
         return self.weight * np.einsum("nhj,nhj->n", depth, depth) / depth.shape[1]

@@ -20,8 +20,8 @@ class Rollouts:
     (N, H, G) metres. target_latents: (H, D) and target_grounded: (H, G): the goal's path for these ticks.
     latent_weight: of each latent dimension, (D,) or one for all: the goal's confidence times its precision.
     goal_latent: (D,) where the path ends. chunk: (H, A) the slow policy's own motion in these ticks, or None
-    without one. chunk_trust: in [0, 1], what that motion still counts. arm: how the joints follow the
-    actions, for an objective that asks for it.
+    without one. chunk_trust: in [0, 1], what that motion still counts. joints: (N, H, n) rad, and the arm
+    whose they are, for an objective that asks for them.
     """
 
     actions: FloatArray
@@ -34,6 +34,7 @@ class Rollouts:
     goal_latent: FloatArray
     chunk: FloatArray | None = None
     chunk_trust: float = 0.0
+    joints: FloatArray | None = None
     arm: LinearisedArm | None = None
 
 
