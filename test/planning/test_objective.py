@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from wm_vla_ros.planning.objective import (
     ChunkDeviation,
@@ -19,12 +21,15 @@ from wm_vla_ros.planning.objective import (
     Objective,
     Rollouts,
     Smoothness,
+    TemporalDistance,
     TipTracking,
+    Uncertainty,
     Weights,
     Workspace,
 )
 from wm_vla_ros.robots.linearised_arm import Lineariser
 from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.world_models.heads import Heads
 
 N, H, A, D, G = 4, 5, 7, 6, 6
 SPEC = load_robot("so101")
@@ -50,6 +55,28 @@ def rollouts(**changes) -> Rollouts:
     return Rollouts(**values, joints=values["arm"].joints(values["actions"]))
 
 
+class Model:
+    """What the objective asks of a world model."""
+
+    def __init__(self, heads: Heads | None) -> None:
+        self.manifest = SimpleNamespace(name="small", latent_dim=D, action_dim=A, horizon=H)
+        self.grounding_names, self.heads = NAMES, heads
+
+
+def small_heads(temporal_bias: float = 0.0) -> Heads:
+    """Random weights: what the terms make of them is the same as of trained ones."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for head, members, inputs in (("temporal", 1, D), ("error", 3, 2 * D + 2 * A)):
+        for number, (size, outputs) in enumerate(((inputs, 8), (8, 8), (8, 1))):
+            tensors[f"{head}.{number}.weight"] = rng.normal(size=(members, size, outputs)).astype(np.float32)
+            tensors[f"{head}.{number}.bias"] = np.zeros((members, 1, outputs), np.float32)
+    tensors["temporal.2.bias"] += temporal_bias
+    tensors["error.2.weight"] *= 0.1
+    return Heads(Model(None).manifest, save(tensors))
+
+
+HEADS = small_heads(temporal_bias=1.0)
 # What a future has of its own.
 EACH = ("actions", "latents", "grounded", "joints")
 
@@ -64,6 +91,8 @@ TERMS = [
     JointLimits(1.0, SPEC.lower[:5], SPEC.upper[:5], margin=0.1),
     Collision(1.0, margin=0.006),
 ]
+# These two say something of any future, a perfect one too.
+LEARNED = [TemporalDistance(1.0, HEADS), Uncertainty(1.0, HEADS)]
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
@@ -73,7 +102,7 @@ def test_a_perfect_future_costs_nothing(term) -> None:
     np.testing.assert_array_equal(cost, np.zeros(N))
 
 
-@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
+@pytest.mark.parametrize("term", [*TERMS, *LEARNED], ids=lambda term: term.name)
 @given(seed=st.integers(0, 99), weight=st.floats(0.1, 10.0))
 def test_a_cost_is_per_future_never_negative_and_proportional_to_its_weight(
     term, seed: int, weight: float
@@ -92,6 +121,16 @@ def test_a_cost_is_per_future_never_negative_and_proportional_to_its_weight(
     alone = {name: getattr(futures, name)[2:3] for name in EACH}
     one = replace(futures, **alone)
     np.testing.assert_allclose(term.cost(one), cost[2:3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("term", LEARNED, ids=lambda term: term.name)
+def test_a_nan_future_costs_nan_whatever_is_learned(term) -> None:
+    usual = rollouts()
+    latents = np.array(usual.latents)
+    latents[1] = np.nan
+    cost = term.cost(replace(usual, latents=latents))
+    assert np.isnan(cost[1])
+    np.testing.assert_array_equal(cost[[0, 2, 3]], term.cost(usual)[[0, 2, 3]])
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
@@ -243,23 +282,53 @@ def test_going_down_costs_once_the_fingers_come_near_the_table() -> None:
     np.testing.assert_allclose(cost, [0.0, 0.0, expected, 0.0], rtol=1e-4)
 
 
+def test_temporal_distance_is_of_the_last_latent_to_the_goals_in_tens_of_ticks() -> None:
+    rng = np.random.default_rng(0)
+    latents, goal = rng.normal(size=(N, H, D)).astype(np.float32), rng.normal(size=D).astype(np.float32)
+    futures = rollouts(latents=latents, goal_latent=goal)
+    ticks = HEADS.ticks(latents[:, -1], goal)
+    assert np.ptp(ticks) > 0.1
+    np.testing.assert_allclose(TemporalDistance(0.5, HEADS).cost(futures), 0.5 * ticks / 10.0, rtol=1e-6)
+
+
+def test_uncertainty_is_squared_expected_error_in_five_millimetres() -> None:
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(N, H, D)).astype(np.float32)
+    actions = rng.normal(size=(N, H, A)).astype(np.float32)
+    metres = HEADS.error(latents, actions)
+    cost = Uncertainty(0.5, HEADS).cost(rollouts(latents=latents, actions=actions))
+    np.testing.assert_allclose(cost, 0.5 * (metres / 0.005) ** 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["weight_temporal_distance", "weight_uncertainty"])
+def test_a_learned_term_is_refused_where_nothing_was_learned(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: the world model small has no heads.*train heads"):
+        Objective(Weights(**{name: 1.0}), Model(None), H, SPEC)
+
+
+def test_expected_error_is_refused_at_a_horizon_that_it_was_not_learned_at() -> None:
+    Objective(Weights(weight_temporal_distance=1.0), Model(HEADS), 2 * H, SPEC)
+    with pytest.raises(ValueError, match="rollouts of 5 ticks, the planner's have 10"):
+        Objective(Weights(weight_uncertainty=1.0), Model(HEADS), 2 * H, SPEC)
+
+
 def test_terms_without_weight_are_not_there_and_nothing_is_made_for_them() -> None:
     weights = {name: 0.0 for name in Weights().weights() if name.startswith("weight_")}
     with pytest.raises(ValueError, match="every weight"):
-        Objective(Weights(**weights), NAMES, SPEC)
+        Objective(Weights(**weights), Model(None), H, SPEC)
     for name in weights:
-        (term,) = Objective(Weights(**weights | {name: 0.5}), NAMES, SPEC).terms
+        (term,) = Objective(Weights(**weights | {name: 0.5}), Model(HEADS), H, SPEC).terms
         assert term.weight == 0.5
         assert name.removeprefix("weight_") == term.name
-    assert not Objective(Weights(), NAMES, SPEC).needs_arm
-    assert Objective(Weights(weight_collision=1.0), NAMES, SPEC).needs_arm
+    assert not Objective(Weights(), Model(None), H, SPEC).needs_arm
+    assert Objective(Weights(weight_collision=1.0), Model(None), H, SPEC).needs_arm
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_objective_is_the_sum_of_its_terms_and_names_the_largest(seed: int) -> None:
     rng = np.random.default_rng(seed)
     every = {name: rng.uniform(0.1, 1.0) for name in Weights().weights() if name.startswith("weight_")}
-    objective = Objective(Weights(**every), NAMES, SPEC)
+    objective = Objective(Weights(**every), Model(HEADS), H, SPEC)
     assert len(objective.terms) == len(every)
     futures = rollouts(
         actions=rng.normal(size=(N, H, A)).astype(np.float32),

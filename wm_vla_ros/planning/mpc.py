@@ -82,7 +82,7 @@ class MpcCore:
         self._proprio_tip = [names.index(f"tip.position.{axis}") for axis in "xyz"]
         grounding = model.grounding_names
         self._tip = [grounding.index(f"tip.{axis}") for axis in "xyz"]
-        self._objective = Objective(self.config, grounding, spec)
+        self._objective = Objective(self.config, model, self.config.sampler.horizon, spec)
         self._lineariser = Lineariser(spec) if self._objective.needs_arm else None
         # Written by on_* under the lock, read by tick under the lock.
         self._lock = threading.Lock()

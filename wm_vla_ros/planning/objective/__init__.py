@@ -7,8 +7,10 @@ from wm_vla_ros.planning.objective.joint_limits import JointLimits
 from wm_vla_ros.planning.objective.latent_point import LatentPoint
 from wm_vla_ros.planning.objective.objective import Objective
 from wm_vla_ros.planning.objective.smoothness import Smoothness
+from wm_vla_ros.planning.objective.temporal_distance import TemporalDistance
 from wm_vla_ros.planning.objective.term import Rollouts, Term
 from wm_vla_ros.planning.objective.tracking import LatentTracking, TipTracking
+from wm_vla_ros.planning.objective.uncertainty import Uncertainty
 from wm_vla_ros.planning.objective.weights import Weights
 from wm_vla_ros.planning.objective.workspace import Workspace
 
@@ -22,8 +24,10 @@ __all__ = [
     "Objective",
     "Rollouts",
     "Smoothness",
+    "TemporalDistance",
     "Term",
     "TipTracking",
+    "Uncertainty",
     "Weights",
     "Workspace",
     "chunk_motion",

@@ -33,6 +33,8 @@ class Weights:
     weight_workspace: float = _weight(1.0, "the tip's depth below lowest_tip")
     weight_joint_limits: float = _weight(0.0, "nearness to the ends of the joints' ranges")
     weight_collision: float = _weight(0.0, "nearness of links to each other and to the table")
+    weight_temporal_distance: float = _weight(0.0, "learned time from the rollout's end to the goal's")
+    weight_uncertainty: float = _weight(0.0, "the world model's expected error over the rollout")
 
     lowest_tip: float = setting(
         0.009, "tip height over the base frame that costs nothing, m", low=0.0, high=0.2
