@@ -66,7 +66,7 @@ class Model:
 def small_heads(temporal_bias: float = 0.0) -> Heads:
     """Random weights: what the terms make of them is the same as of trained ones."""
     rng = np.random.default_rng(0)
-    tensors = {}
+    tensors = {"temporal.embed": np.eye(D, dtype=np.float32)[None]}
     for head, members, inputs in (("temporal", 1, D), ("error", 3, 2 * D + 2 * A)):
         for number, (size, outputs) in enumerate(((inputs, 8), (8, 8), (8, 1))):
             tensors[f"{head}.{number}.weight"] = rng.normal(size=(members, size, outputs)).astype(np.float32)

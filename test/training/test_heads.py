@@ -79,10 +79,10 @@ def test_on_unseen_episodes_both_heads_beat_what_needs_no_learning(heads) -> Non
 
 
 def test_expected_error_is_in_metres(heads) -> None:
-    """One standard deviation of the ensemble above, so rather more than less."""
+    """Rather more than less of them: one standard deviation of the ensemble is on top."""
     data = head_data(1)
     ratio = heads.error(data.rollouts, data.actions) / data.error
-    assert 0.9 < np.median(ratio) < 1.6
+    assert 0.8 < np.median(ratio) < 2.2
 
 
 def test_the_same_seed_gives_the_same_heads_and_another_does_not() -> None:

@@ -14,16 +14,20 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from wm_vla_ros import world_models
-from wm_vla_ros.world_models.heads import HEADS_FILE, Heads, error_features, temporal_features
+from wm_vla_ros.config import defaults
+from wm_vla_ros.planning.config import MpcConfig
+from wm_vla_ros.planning.objective import Objective
+from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.world_models.heads import HEADS_FILE, Heads, error_features
 from wm_vla_ros.world_models.manifest import ModelRefused, read_manifest, sha256_of, write_model
 
-D, A, HIDDEN = 16, 7, 12
+D, A, HIDDEN, EMBEDDED = 16, 7, 12, 9
 
 
 def tensors(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    out = {}
-    for head, members, inputs in (("temporal", 1, D), ("error", 3, 2 * D + 2 * A)):
+    out = {"temporal.embed": rng.normal(0, D**-0.5, (1, D, EMBEDDED)).astype(np.float32)}
+    for head, members, inputs in (("temporal", 1, EMBEDDED), ("error", 3, 2 * D + 2 * A)):
         for number, (size, outputs) in enumerate(((inputs, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1))):
             scale = size**-0.5
             out[f"{head}.{number}.weight"] = rng.normal(0, scale, (members, size, outputs)).astype(np.float32)
@@ -47,7 +51,7 @@ def test_ticks_are_what_the_layers_say_and_never_negative(manifest) -> None:
     rng, weights = np.random.default_rng(1), tensors()
     heads = Heads(manifest, save(weights))
     latents, goal = rng.normal(size=(9, D)).astype(np.float32), rng.normal(size=D).astype(np.float32)
-    logs = by_hand(weights, "temporal", 0, temporal_features(latents, goal))
+    logs = by_hand(weights, "temporal", 0, np.abs((latents - goal) @ weights["temporal.embed"][0]))
     np.testing.assert_allclose(heads.ticks(latents, goal), np.expm1(np.maximum(logs, 0.0)), rtol=1e-5)
     weights["temporal.2.bias"] -= 100.0
     np.testing.assert_array_equal(Heads(manifest, save(weights)).ticks(latents, goal), 0.0)
@@ -78,9 +82,11 @@ def test_error_is_the_members_mean_and_their_disagreement_on_top(manifest) -> No
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"temporal.0.weight": None}, "temporal.0.weight: expected (members, 16, hidden), found None"),
+        ({"temporal.embed": None}, "temporal.embed: expected (1, 16, size), found (0,)"),
+        ({"temporal.embed": np.zeros((1, 9, 16), np.float32)}, "expected (1, 16, size), found (1, 9, 16)"),
+        ({"temporal.0.weight": None}, "temporal.0.weight: expected (members, 9, hidden), found None"),
         ({"error.2.bias": None}, "error.2.bias: expected (3, 1, 1), found None"),
-        ({"temporal.0.weight": np.zeros((1, 5, 12), np.float32)}, "expected (1, 16, 12), found (1, 5, 12)"),
+        ({"temporal.0.weight": np.zeros((1, 5, 12), np.float32)}, "expected (1, 9, 12), found (1, 5, 12)"),
         ({"error.1.weight": np.zeros((3, 12, 9), np.float32)}, "expected (3, 12, 12), found (3, 12, 9)"),
         ({"error.0.weight": np.zeros((46, 12), np.float32)}, "(members, 46, hidden), found (46, 12)"),
         ({"error.1.bias": np.full((3, 1, 12), np.nan, np.float32)}, "expected finite values"),
@@ -106,3 +112,11 @@ def test_a_model_has_the_heads_that_its_manifest_names_and_no_others(exported: P
     (folder / HEADS_FILE).write_bytes(content[:-4] + b"\0\0\0\0")
     with pytest.raises(ModelRefused, match=f"sha256 of {HEADS_FILE}"):
         world_models.load(folder)
+
+
+def test_the_shipped_model_has_heads_for_the_planners_own_horizon() -> None:
+    """Weights above zero must work with what a clone has."""
+    model = world_models.load(defaults().world_model)
+    config = MpcConfig(weight_temporal_distance=1.0, weight_uncertainty=1.0)
+    objective = Objective(config, model, config.sampler.horizon, load_robot(defaults().robot))
+    assert {"temporal_distance", "uncertainty"} <= {term.name for term in objective.terms}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wm_vla_ros import world_models
@@ -29,7 +29,6 @@ from wm_vla_ros.world_models.heads import (
     TEMPORAL,
     Heads,
     error_features,
-    temporal_features,
 )
 from wm_vla_ros.world_models.manifest import (
     MANIFEST_NAME,
@@ -43,13 +42,15 @@ from wm_vla_ros.world_models.manifest import (
 from wm_vla_ros.world_models.registry import find
 
 REPORT_FILE = "heads_report.json"
-_HIDDEN, _BATCH = 128, 256
+_HIDDEN, _EMBEDDED, _BATCH = 128, 64, 256
+# Standard deviation under which an input counts as constant: it says nothing, and would be blown up.
+_CONSTANT = 1e-4
 # Imagination is never right to less than this: what the logarithm of an error starts from, metres.
 _LEAST_ERROR = 1e-4
 
 Progress = Callable[[float, str], None]
 Done = Callable[[float], None]
-Tensors = dict[str, torch.Tensor]
+Tensors = dict[str, Tensor]
 # (member, rng) -> inputs (B, F) and targets (B,) of one batch.
 Draw = Callable[[int, np.random.Generator], tuple[NDArray, NDArray]]
 
@@ -126,16 +127,25 @@ def train(
 
 def fit_temporal(data: HeadData, training: HeadsTraining, progress: Done) -> Tensors:
     """Tensors of the temporal distance, by the names that `Heads` reads."""
+    torch.manual_seed(training.seed)
+    dim = data.latents.shape[1]
+    networks = _Networks(1, _EMBEDDED)
+    embed = nn.Parameter(torch.randn(1, dim, _EMBEDDED) / dim**0.5)
 
     def draw(member: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         first, second, ticks = data.pairs(_BATCH, rng)
-        return temporal_features(data.latents[first], data.latents[second]), np.log1p(ticks)
+        return data.latents[first] - data.latents[second], np.log1p(ticks)
 
-    return _fit(TEMPORAL, draw, 1, training, progress)
+    def forward(way: Tensor) -> Tensor:
+        return networks((way @ embed).abs())
+
+    _fit(forward, [embed, *networks.parameters], draw, 1, training, progress)
+    return {f"{TEMPORAL}.embed": embed.detach(), **networks.tensors(TEMPORAL)}
 
 
 def fit_error(data: HeadData, training: HeadsTraining, progress: Done) -> Tensors:
     """Tensors of the expected error's ensemble, each member on its own draw of the episodes."""
+    torch.manual_seed(training.seed)
     inputs = error_features(data.rollouts, data.actions)
     targets = np.log(data.error + _LEAST_ERROR)
     rng = np.random.default_rng(training.seed)
@@ -144,56 +154,81 @@ def fit_error(data: HeadData, training: HeadsTraining, progress: Done) -> Tensor
     for _ in range(training.members):  # episodes with replacement: rows of one resemble each other
         drawn = rng.choice(episodes, len(episodes))
         rows.append(np.concatenate([np.flatnonzero(data.window_episode == one) for one in drawn]))
+    deviation = inputs.std(axis=0)
+    varies = deviation > _CONSTANT
+    scale = torch.from_numpy(np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 0.0).astype(np.float32))
+    mean = torch.from_numpy(inputs.mean(axis=0))
+    networks = _Networks(training.members, inputs.shape[1])
 
     def draw(member: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         chosen = rng.choice(rows[member], _BATCH)
         return inputs[chosen], targets[chosen]
 
-    return _fit(ERROR, draw, training.members, training, progress)
+    def forward(x: Tensor) -> Tensor:
+        return networks((x - mean) * scale)
+
+    _fit(forward, networks.parameters, draw, training.members, training, progress)
+    return networks.fold(mean, scale).tensors(ERROR)
 
 
-def _fit(name: str, draw: Draw, members: int, training: HeadsTraining, progress: Done) -> Tensors:
-    """Weights (members, in, out) and biases of `members` networks, inputs and targets as they come."""
-    rng = np.random.default_rng([training.seed, len(name)])
-    torch.manual_seed(training.seed)
-    sample, target = (np.concatenate(part) for part in zip(*(draw(0, rng) for _ in range(20)), strict=True))
-    mean, scale = sample.mean(axis=0), 1.0 / (sample.std(axis=0) + 1e-6)
-    # An input that hardly varies says nothing, and would be blown up.
-    scale = np.where(sample.std(axis=0) > 1e-4, scale, 0.0)
-    sizes = [sample.shape[1], *[_HIDDEN] * (LAYERS - 1), 1]
-    weights, biases = [], []
-    for inputs, outputs in pairwise(sizes):
-        weights.append(nn.Parameter(torch.randn(members, inputs, outputs) * (2.0 / inputs) ** 0.5))
-        biases.append(nn.Parameter(torch.zeros(members, 1, outputs)))
-    with torch.no_grad():
-        biases[-1] += float(target.mean())
-    shift, spread = (torch.from_numpy(each.astype(np.float32)) for each in (mean, scale))
-    optimiser = torch.optim.AdamW([*weights, *biases], training.learning_rate, weight_decay=1e-2)
+class _Networks:
+    """`members` multilayer perceptrons at once: (members, B, inputs) to (members, B)."""
+
+    def __init__(self, members: int, inputs: int) -> None:
+        self._weights, self._biases = [], []
+        for size, outputs in pairwise([inputs, *[_HIDDEN] * (LAYERS - 1), 1]):
+            self._weights.append(nn.Parameter(torch.randn(members, size, outputs) * (2.0 / size) ** 0.5))
+            self._biases.append(nn.Parameter(torch.zeros(members, 1, outputs)))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [*self._weights, *self._biases]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for weight, bias in zip(self._weights[:-1], self._biases[:-1], strict=True):
+            x = torch.relu(torch.baddbmm(bias, x, weight))
+        return torch.baddbmm(self._biases[-1], x, self._weights[-1])[..., 0]
+
+    def fold(self, mean: Tensor, scale: Tensor) -> _Networks:
+        """Make (x - mean) * scale part of the first layer."""
+        with torch.no_grad():
+            self._biases[0] -= ((mean * scale) @ self._weights[0])[:, None]
+            self._weights[0] *= scale[:, None]
+        return self
+
+    def tensors(self, name: str) -> Tensors:
+        """By the names that `Heads` reads."""
+        layers = enumerate(zip(self._weights, self._biases, strict=True))
+        return {
+            f"{name}.{number}.{kind}": tensor.detach()
+            for number, pair in layers
+            for kind, tensor in zip(("weight", "bias"), pair, strict=True)
+        }
+
+
+def _fit(
+    forward: Callable[[Tensor], Tensor],
+    parameters: list[nn.Parameter],
+    draw: Draw,
+    members: int,
+    training: HeadsTraining,
+    progress: Done,
+) -> None:
+    rng = np.random.default_rng(training.seed)
+    optimiser = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.learning_rate, training.steps)
     for step in range(training.steps):
         batches = [draw(member, rng) for member in range(members)]
         inputs, wanted = (
             torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*batches, strict=True)
         )
-        x = (inputs - shift) * spread
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            x = torch.relu(torch.baddbmm(bias, x, weight))
-        loss = F.smooth_l1_loss(torch.baddbmm(biases[-1], x, weights[-1])[..., 0], wanted)
+        loss = F.smooth_l1_loss(forward(inputs), wanted)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
         if step % 50 == 0:
             progress(step / training.steps)
-    with torch.no_grad():  # what normalises the inputs becomes part of the first layer
-        biases[0] -= ((shift * spread) @ weights[0])[:, None]
-        weights[0] *= spread[:, None]
-    named = zip(weights, biases, strict=True)
-    return {
-        f"{name}.{number}.{kind}": tensor.detach()
-        for number, pair in enumerate(named)
-        for kind, tensor in zip(("weight", "bias"), pair, strict=True)
-    }
 
 
 def _command(datasets: Sequence[Path], folder: Path, training: HeadsTraining) -> str:

@@ -21,15 +21,6 @@ TEMPORAL, ERROR = "temporal", "error"
 LAYERS = 3
 
 
-def temporal_features(latents: NDArray, goals: NDArray) -> NDArray:
-    """(..., D) of latents and goals (..., D): their squared difference, entry by entry.
-
-    The same in both directions, and nothing of where they lie: with both latents beside it the head learned
-    its episodes by heart, and ranked held-out pairs worse than plain latent distance does.
-    """
-    return np.square(latents - goals)
-
-
 def error_features(latents: NDArray, actions: NDArray) -> NDArray:
     """(N, 2 D + 2 A) of rollouts (N, H, D) under (N, H, A): first and last latent, mean and rms action."""
     size = np.sqrt(np.mean(np.square(actions), axis=1))
@@ -45,7 +36,11 @@ class Heads:
         tensors = read_float32(content, where)
         dim, actions = manifest.latent_dim, manifest.action_dim
         self.horizon = manifest.horizon
-        self._temporal = _layers(tensors, TEMPORAL, dim, where)
+        self._embed = tensors.get(f"{TEMPORAL}.embed", np.zeros(0, np.float32))
+        if self._embed.ndim != 3 or self._embed.shape[:2] != (1, dim):
+            found = self._embed.shape
+            raise ModelRefused(f"{where}: {TEMPORAL}.embed: expected (1, {dim}, size), found {found}")
+        self._temporal = _layers(tensors, TEMPORAL, self._embed.shape[2], where)
         self._error = _layers(tensors, ERROR, 2 * dim + 2 * actions, where)
 
     def ticks(self, latents: FloatArray, goal: FloatArray) -> FloatArray:
@@ -53,9 +48,12 @@ class Heads:
 
         A dynamical distance, regressed from pairs of one episode in hindsight (Hartikainen et al., "Dynamical
         Distance Learning for Semi-Supervised and Unsupervised Skill Discovery", ICLR 2020; Tian et al.,
-        "Model-Based Visual Planning with Self-Supervised Functional Distances", ICLR 2021), in log1p.
+        "Model-Based Visual Planning with Self-Supervised Functional Distances", ICLR 2021), in log1p. It is
+        of the size of an embedded difference alone, and so the same both ways: with both latents beside it
+        the head learned its episodes by heart.
         """
-        return np.expm1(np.maximum(_forward(self._temporal, temporal_features(latents, goal))[0], 0.0))
+        apart = np.abs((latents - goal) @ self._embed[0])
+        return np.expm1(np.maximum(_forward(self._temporal, apart)[0], 0.0))
 
     def error(self, latents: FloatArray, actions: FloatArray) -> FloatArray:
         """(N,) metres by which the rollouts (N, H, D) under actions (N, H, A) may be off at their end.
