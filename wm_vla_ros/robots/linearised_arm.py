@@ -53,8 +53,8 @@ class LinearisedArm:
 
         First order in the tool's displacement: the error grows with its square. Of ten straight motions of
         an SO-101 nine err by less than 0.03 rad after 20 mm and by less than 0.11 rad after 40 mm; the worst
-        are those that straighten the elbow. The gripper approaches each action's opening at
-        its own speed from now on, which is exact while the opening asked for stays the same.
+        are those that straighten the elbow. The gripper approaches each action's opening at its own speed
+        from now on, which is exact while the opening asked for stays the same.
         """
         spec = self.spec
         out = np.empty((*actions.shape[:2], spec.dof), np.float32)
