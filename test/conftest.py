@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,6 +37,8 @@ class LinearModel:
 
     latent_dim, action_dim, dt = 6, 7, 0.02
     encoder_id = "linear-1"
+    heads = None
+    manifest = SimpleNamespace(name="linear")
     grounding_names = ("tip.x", "tip.y", "tip.z", "red_cube.x", "red_cube.y", "red_cube.z")
 
     def __init__(self, translation_scale: float) -> None:

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
-from wm_vla_ros.planning.objective import LatentTracking, Rollouts, Smoothness, TipTracking, Workspace
+from wm_vla_ros.planning.objective import (
+    ChunkDeviation,
+    Collision,
+    Effort,
+    JointLimits,
+    LatentPoint,
+    LatentTracking,
+    Objective,
+    Rollouts,
+    Smoothness,
+    TemporalDistance,
+    TipTracking,
+    Uncertainty,
+    Weights,
+    Workspace,
+)
+from wm_vla_ros.robots.linearised_arm import Lineariser
+from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.world_models.heads import Heads
 
 N, H, A, D, G = 4, 5, 7, 6, 6
+SPEC = load_robot("so101")
+AT_HOME = Lineariser(SPEC).at(SPEC.home)
+NAMES = tuple(f"{thing}.{axis}" for thing in ("tip", "red_cube") for axis in "xyz")
 
 
 def rollouts(**changes) -> Rollouts:
-    """N futures that stand on their target, 0.1 m up."""
+    """N futures that stand on their target, 0.1 m up, the arm at home."""
     values = {
         "actions": np.zeros((N, H, A), np.float32),
         "previous": np.zeros(A, np.float32),
@@ -21,16 +46,53 @@ def rollouts(**changes) -> Rollouts:
         "grounded": np.full((N, H, G), 0.1, np.float32),
         "target_latents": np.ones((H, D), np.float32),
         "target_grounded": np.full((H, G), 0.1, np.float32),
-    }
-    return Rollouts(**values | changes)
+        "latent_weight": 1.0,
+        "goal_latent": np.ones(D, np.float32),
+        "chunk": np.zeros((H, A), np.float32),
+        "chunk_trust": 1.0,
+        "arm": AT_HOME,
+    } | changes
+    return Rollouts(**values, joints=values["arm"].joints(values["actions"]))
 
+
+class Model:
+    """What the objective asks of a world model."""
+
+    def __init__(self, heads: Heads | None) -> None:
+        self.manifest = SimpleNamespace(name="small", latent_dim=D, action_dim=A, horizon=H)
+        self.grounding_names, self.heads = NAMES, heads
+
+
+def small_heads(temporal_bias: float = 0.0) -> Heads:
+    """Random weights: what the terms make of them is the same as of trained ones."""
+    rng = np.random.default_rng(0)
+    tensors = {"temporal.embed": np.eye(D, dtype=np.float32)[None]}
+    for head, members, inputs in (("temporal", 1, D), ("error", 3, 2 * D + 2 * A)):
+        for number, (size, outputs) in enumerate(((inputs, 8), (8, 8), (8, 1))):
+            tensors[f"{head}.{number}.weight"] = rng.normal(size=(members, size, outputs)).astype(np.float32)
+            tensors[f"{head}.{number}.bias"] = np.zeros((members, 1, outputs), np.float32)
+    tensors["temporal.2.bias"] += temporal_bias
+    tensors["error.2.weight"] *= 0.1
+    return Heads(Model(None).manifest, save(tensors))
+
+
+HEADS = small_heads(temporal_bias=1.0)
+# What a future has of its own.
+EACH = ("actions", "latents", "grounded", "joints")
 
 TERMS = [
     TipTracking("tip", (0, 1, 2), 1.0),
     LatentTracking(1.0),
+    LatentPoint(1.0),
+    ChunkDeviation(1.0),
     Smoothness(1.0),
+    Effort(1.0),
     Workspace(column=2, weight=1.0, lowest=0.01),
+    JointLimits(1.0, SPEC.lower[:5], SPEC.upper[:5], margin=0.1),
+    Collision(1.0, margin=0.006),
 ]
+# These two say something of any future, a perfect one too.
+LEARNED = [TemporalDistance(1.0, HEADS), Uncertainty(1.0, HEADS)]
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
@@ -40,7 +102,7 @@ def test_a_perfect_future_costs_nothing(term) -> None:
     np.testing.assert_array_equal(cost, np.zeros(N))
 
 
-@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
+@pytest.mark.parametrize("term", [*TERMS, *LEARNED], ids=lambda term: term.name)
 @given(seed=st.integers(0, 99), weight=st.floats(0.1, 10.0))
 def test_a_cost_is_per_future_never_negative_and_proportional_to_its_weight(
     term, seed: int, weight: float
@@ -56,15 +118,19 @@ def test_a_cost_is_per_future_never_negative_and_proportional_to_its_weight(
     assert cost.shape == (N,)
     assert np.all(cost >= 0)
     np.testing.assert_allclose(heavier.cost(futures), weight * cost, rtol=1e-5)
-    one = Rollouts(
-        futures.actions[2:3],
-        futures.previous,
-        futures.latents[2:3],
-        futures.grounded[2:3],
-        futures.target_latents,
-        futures.target_grounded,
-    )
+    alone = {name: getattr(futures, name)[2:3] for name in EACH}
+    one = replace(futures, **alone)
     np.testing.assert_allclose(term.cost(one), cost[2:3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("term", LEARNED, ids=lambda term: term.name)
+def test_a_nan_future_costs_nan_whatever_is_learned(term) -> None:
+    usual = rollouts()
+    latents = np.array(usual.latents)
+    latents[1] = np.nan
+    cost = term.cost(replace(usual, latents=latents))
+    assert np.isnan(cost[1])
+    np.testing.assert_array_equal(cost[[0, 2, 3]], term.cost(usual)[[0, 2, 3]])
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
@@ -139,3 +205,149 @@ def test_the_workspace_ends_above_the_table_and_not_elsewhere() -> None:
     grounded[3, 0, 2] = 0.004
     cost = Workspace(column=2, weight=1.0, lowest=0.010, scale=0.003).cost(rollouts(grounded=grounded))
     np.testing.assert_allclose(cost, [0.0, 0.0, 1.0, 4.0 / H], atol=1e-4)
+
+
+def test_latent_point_is_the_distance_from_where_the_path_ends() -> None:
+    """The path of these ticks does not matter, only its end, and each dimension as the goal says."""
+    latents = np.ones((N, H, D), np.float32)
+    latents[1] += 2.0
+    latents[2, -1, 0] += 3.0
+    latents[3, :, 1] += 2.0
+    weight = np.array([1.0, 0.0, 1.0, 1.0, 1.0, 1.0], np.float32)
+    futures = rollouts(latents=latents, latent_weight=weight, target_latents=np.full((H, D), 9.0, np.float32))
+    expected = [0.0, 0.5 * 4.0 * 5.0 / D, 0.5 * 9.0 / (H * D), 0.0]
+    np.testing.assert_allclose(LatentPoint(weight=0.5).cost(futures), expected, rtol=1e-5)
+
+
+@given(seed=st.integers(0, 99))
+def test_for_a_goal_of_one_point_point_and_path_are_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    point = rng.normal(size=D).astype(np.float32)
+    futures = rollouts(
+        latents=rng.normal(size=(N, H, D)).astype(np.float32),
+        goal_latent=point,
+        target_latents=np.tile(point, (H, 1)),
+    )
+    np.testing.assert_allclose(LatentPoint(0.7).cost(futures), LatentTracking(0.7).cost(futures), rtol=1e-6)
+
+
+def test_effort_is_squared_motion_and_no_gripper() -> None:
+    actions = np.zeros((N, H, A), np.float32)
+    actions[1, :, 0] = 0.2  # one scale along x all the time
+    actions[2, 0, 3:6] = 0.4  # two scales about three axes, in one of five ticks
+    actions[3, :, 6] = 1.0
+    cost = Effort(weight=0.5, scale=0.2).cost(rollouts(actions=actions))
+    np.testing.assert_allclose(cost, [0.0, 0.5, 0.5 * 12.0 / H, 0.0], rtol=1e-5)
+
+
+def test_chunk_deviation_is_squared_difference_times_trust() -> None:
+    chunk = np.full((H, A), 0.1, np.float32)
+    actions = np.tile(chunk, (N, 1, 1))
+    actions[1] += 0.05
+    actions[2, 0, 6] += 0.10
+    term = ChunkDeviation(weight=2.0, scale=0.05)
+    futures = rollouts(actions=actions, chunk=chunk, chunk_trust=0.25)
+    np.testing.assert_allclose(term.cost(futures), [0.0, 3.5, 2.0 * 0.25 * 4.0 / H, 0.0], rtol=1e-5)
+    np.testing.assert_array_equal(term.cost(replace(futures, chunk=None)), np.zeros(N))
+
+
+@pytest.mark.parametrize("depth", [0.0, 0.05, 0.1])
+def test_a_joint_costs_nothing_up_to_the_margin_and_one_at_its_bound(depth: float) -> None:
+    upper = np.full(5, 10.0)
+    upper[3] = SPEC.home[3] + 0.1 - depth
+    term = JointLimits(0.5, np.full(5, -10.0), upper, margin=0.1)
+    np.testing.assert_allclose(term.cost(rollouts()), np.full(N, 0.5 * (depth / 0.1) ** 2), atol=1e-4)
+
+
+def test_moving_towards_a_joints_bound_costs_more_than_moving_away() -> None:
+    actions = np.zeros((N, H, A), np.float32)
+    actions[1, :, 0], actions[2, :, 0] = 0.3, -0.3
+    elbow = AT_HOME.joints(actions)[:, -1, 2]
+    nearer, farther = (1, 2) if elbow[1] > elbow[2] else (2, 1)
+    upper = np.where(np.arange(5) == 2, SPEC.home[2] + 0.05, 10.0)
+    cost = JointLimits(1.0, np.full(5, -10.0), upper, margin=0.1).cost(rollouts(actions=actions))
+    assert cost[nearer] > cost[0] > cost[farther]
+
+
+def test_going_down_costs_once_the_fingers_come_near_the_table() -> None:
+    """Home is 0.12 m up: 0.09 m further down all is clear, 0.117 m further the last tick is 3 mm from it."""
+    height = float(AT_HOME.clearance(AT_HOME.joints(np.zeros((1, 1, A), np.float32)))[0, 0])
+    actions = np.zeros((N, H, A), np.float32)
+    actions[1, :, 2] = (0.02 - height) / H / SPEC.translation_scale
+    actions[2, :, 2] = (0.003 - height) / H / SPEC.translation_scale
+    clearance = AT_HOME.clearance(AT_HOME.joints(actions))[2, -1]
+    assert 0.0 < clearance < 0.006
+    cost = Collision(0.5, margin=0.006).cost(rollouts(actions=actions))
+    expected = 0.5 * (1.0 - clearance / 0.006) ** 2 / H
+    np.testing.assert_allclose(cost, [0.0, 0.0, expected, 0.0], rtol=1e-4)
+
+
+def test_temporal_distance_is_of_the_last_latent_to_the_goals_in_tens_of_ticks() -> None:
+    rng = np.random.default_rng(0)
+    latents, goal = rng.normal(size=(N, H, D)).astype(np.float32), rng.normal(size=D).astype(np.float32)
+    futures = rollouts(latents=latents, goal_latent=goal)
+    ticks = HEADS.ticks(latents[:, -1], goal)
+    assert np.ptp(ticks) > 0.1
+    np.testing.assert_allclose(TemporalDistance(0.5, HEADS).cost(futures), 0.5 * ticks / 10.0, rtol=1e-6)
+
+
+def test_uncertainty_is_squared_expected_error_in_five_millimetres() -> None:
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(N, H, D)).astype(np.float32)
+    actions = rng.normal(size=(N, H, A)).astype(np.float32)
+    metres = HEADS.error(latents, actions)
+    cost = Uncertainty(0.5, HEADS).cost(rollouts(latents=latents, actions=actions))
+    np.testing.assert_allclose(cost, 0.5 * (metres / 0.005) ** 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["weight_temporal_distance", "weight_uncertainty"])
+def test_a_learned_term_is_refused_where_nothing_was_learned(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: the world model small has no heads.*train heads"):
+        Objective(Weights(**{name: 1.0}), Model(None), H, SPEC)
+
+
+def test_expected_error_is_refused_at_a_horizon_that_it_was_not_learned_at() -> None:
+    Objective(Weights(weight_temporal_distance=1.0), Model(HEADS), 2 * H, SPEC)
+    with pytest.raises(ValueError, match="rollouts of 5 ticks, the planner's have 10"):
+        Objective(Weights(weight_uncertainty=1.0), Model(HEADS), 2 * H, SPEC)
+
+
+def test_terms_without_weight_are_not_there_and_nothing_is_made_for_them() -> None:
+    weights = {name: 0.0 for name in Weights().weights() if name.startswith("weight_")}
+    with pytest.raises(ValueError, match="every weight"):
+        Objective(Weights(**weights), Model(None), H, SPEC)
+    for name in weights:
+        (term,) = Objective(Weights(**weights | {name: 0.5}), Model(HEADS), H, SPEC).terms
+        assert term.weight == 0.5
+        assert name.removeprefix("weight_") == term.name
+    assert not Objective(Weights(), Model(None), H, SPEC).needs_arm
+    assert Objective(Weights(weight_collision=1.0), Model(None), H, SPEC).needs_arm
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_objective_is_the_sum_of_its_terms_and_names_the_largest(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    every = {name: rng.uniform(0.1, 1.0) for name in Weights().weights() if name.startswith("weight_")}
+    objective = Objective(Weights(**every), Model(HEADS), H, SPEC)
+    assert len(objective.terms) == len(every)
+    futures = rollouts(
+        actions=rng.normal(size=(N, H, A)).astype(np.float32),
+        latents=rng.normal(size=(N, H, D)).astype(np.float32),
+        grounded=rng.normal(size=(N, H, G)).astype(np.float32),
+    )
+    each = np.array([term.cost(futures) for term in objective.terms])
+    np.testing.assert_allclose(objective.cost(futures), each.sum(axis=0))
+    for i in range(N):
+        alone = {key: getattr(futures, key)[i : i + 1] for key in EACH}
+        assert (
+            objective.dominant(replace(futures, **alone)) == objective.terms[int(np.argmax(each[:, i]))].name
+        )
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("weight_tip", -0.1), ("weight_effort", np.nan), ("weight_collision", 101.0), ("chunk_half_life", 0.0)],
+)
+def test_a_weight_out_of_bounds_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must be within .* got {value}"):
+        Weights(**{name: value})

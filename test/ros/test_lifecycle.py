@@ -11,7 +11,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
-from wm_vla_ros.ros.params import setting
+from wm_vla_ros.settings import setting
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 

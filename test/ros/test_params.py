@@ -9,7 +9,8 @@ import pytest
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from wm_vla_ros.ros.params import ParameterError, Parameters, setting
+from wm_vla_ros.ros.params import ParameterError, Parameters
+from wm_vla_ros.settings import setting
 
 
 @dataclass(frozen=True)

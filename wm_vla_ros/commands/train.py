@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wm_vla_ros.commands import JsonFlag
+from wm_vla_ros.config import defaults
 from wm_vla_ros.report import emit
 
 app = typer.Typer(help="Train the models from recorded episodes.", no_args_is_help=True)
@@ -78,4 +79,29 @@ def policy(
     )
     with bar("training", 1.0) as update:
         report = train(dataset, output, training, start_from, update)
+    emit(report, json)
+
+
+@app.command("heads")
+def heads(
+    dataset: Datasets,
+    output: Output,
+    world_model: Annotated[
+        str, typer.Option(help="World model, by name or folder.")
+    ] = defaults().world_model,
+    steps: Annotated[int, typer.Option(help="Steps of training for each head.", min=3)] = 3000,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and split.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of torch.", min=1)] = 1,
+    json: JsonFlag = False,
+) -> None:
+    """Train temporal distance and expected error on a frozen world model, and write it with them.
+
+    What they reach on held-out episodes is reported beside what needs no learning.
+    """
+    from wm_vla_ros.commands.progress import bar
+    from wm_vla_ros.training.heads import HeadsTraining, train
+
+    training = HeadsTraining(steps=steps, seed=seed, threads=threads)
+    with bar("training", 1.0) as update:
+        report = train(dataset, world_model, output, training, update)
     emit(report, json)

@@ -27,13 +27,13 @@ from wm_vla_ros.robots.action_map import ActionMap
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
-from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.services import create_trigger
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.ros.time import TimeDoor, no_offset_ns
 from wm_vla_ros.ros.transport import wait_for_no_listener
 from wm_vla_ros.safety.estop import default_latch_file
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import TIMESTEP, SimWorld
 from wm_vla_ros.types import AppliedAction, Fault, Severity

@@ -21,15 +21,16 @@ from wm_vla_ros.belief.delay import DelayEstimate, observation_delay
 from wm_vla_ros.planning.cadence import MAX_RATE, cadence
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import SOURCE, MpcCore
+from wm_vla_ros.planning.objective import Weights
 from wm_vla_ros.planning.samplers import SAMPLERS
 from wm_vla_ros.realtime import LatenessStats, OverrunWatch, Tick, Ticker, request_fifo, settle_heap
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
-from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.settings import setting
 from wm_vla_ros.types import (
     ActionChunk,
     AppliedAction,
@@ -46,8 +47,8 @@ _DEFAULTS = MpcConfig()
 
 
 @dataclass(frozen=True)
-class Settings(NodeSettings):
-    """The planner's settings; their defaults are the core's own."""
+class Settings(Weights, NodeSettings):
+    """The planner's settings; their defaults are the core's own. Weights and scales are `Weights`'."""
 
     robot: str = setting("", "robot spec, by name")
     world_model: str = setting("", "world model: a name in models/, or a folder")
@@ -140,6 +141,7 @@ class MpcNode(ManagedNode[Settings]):
             bias=settings.bias,
             deadline=min(settings.deadline, self._cadence.deadline),
             max_observation_age=settings.max_observation_age,
+            **settings.weights(),
         )
         return MpcCore(self._model, self._spec, config, seed=settings.sampler_seed)
 

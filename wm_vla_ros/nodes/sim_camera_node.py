@@ -21,9 +21,9 @@ from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.pairing import Pairing
-from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.ros.time import NANO, stamp_key
+from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS, SimWorld
 

@@ -21,9 +21,9 @@ from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.instruction_server import InstructionRun, InstructionServer
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
-from wm_vla_ros.ros.params import setting
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS
 from wm_vla_ros.types import Fault, LatentGoal, Observation, Severity

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from wm_vla_ros.planning.objective.weights import Weights
 from wm_vla_ros.planning.samplers import SamplerConfig
 
 
 @dataclass(frozen=True, slots=True)
-class MpcConfig:
-    """Settings of the fast loop; metres, seconds, action units. method: of SAMPLERS.
+class MpcConfig(Weights):
+    """Settings of the fast loop; metres, seconds, action units. What plans are judged by: `Weights`.
+    method: of SAMPLERS.
 
     pace: path ticks per control tick. max_speed, max_acceleration, max_jerk: of the tip, m/s, m/s^2, m/s^3;
     the speed is what play has shown the world model. lead: least time between the start of
@@ -37,12 +39,6 @@ class MpcConfig:
     max_observation_age: float = 0.4
     max_joint_age: float = 0.1
     deadline: float = 0.012
-    weight_tip: float = 1.0
-    weight_objects: float = 0.02
-    weight_latent: float = 0.05
-    weight_smoothness: float = 0.1
-    weight_workspace: float = 1.0
-    lowest_tip: float = 0.009
     bias: bool = True
     predict: bool = True
     chunk_candidate: bool = True

@@ -24,22 +24,14 @@ from wm_vla_ros.goals.path import GroundedPath
 from wm_vla_ros.goals.progress import PathProgress
 from wm_vla_ros.planning.candidates import check_chunk, hold, shifted
 from wm_vla_ros.planning.config import MpcConfig
-from wm_vla_ros.planning.objective import (
-    CHANGE_SCALE,
-    TERMINAL,
-    TIP_SCALE,
-    LatentTracking,
-    Rollouts,
-    Smoothness,
-    Term,
-    TipTracking,
-    Workspace,
-)
-from wm_vla_ros.planning.preview import Preview
+from wm_vla_ros.planning.objective import Objective, Rollouts, chunk_motion, chunk_trust
+from wm_vla_ros.planning.preview import tip_preview
 from wm_vla_ros.planning.samplers import MotionLimits, NoFiniteCost, make_sampler
+from wm_vla_ros.robots.linearised_arm import LinearisedArm, Lineariser
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.safety.faults import FaultCode
+from wm_vla_ros.sensing.proprio_history import rows_in_order
 from wm_vla_ros.types import (
     ActionChunk,
     AppliedAction,
@@ -87,15 +79,16 @@ class MpcCore:
         self._divergence_watch = DivergenceWatch(self.config.divergence_bound, self.config.divergence_count)
         self._goals = GoalBuffer(model.encoder_id, model.latent_dim)
         rng = np.random.default_rng(seed)
-        self._sampler = make_sampler(
-            self.config.method, replace(self.config.sampler, limits=self._limits()), rng
-        )
+        bounds = self.config.max_speed, self.config.max_acceleration, self.config.max_jerk
+        limits = MotionLimits.per_tick(*bounds, dt=spec.dt, scale=spec.translation_scale)
+        self._sampler = make_sampler(self.config.method, replace(self.config.sampler, limits=limits), rng)
         names = proprio_names(spec)
         self._proprio_tip = [names.index(f"tip.position.{axis}") for axis in "xyz"]
         grounding = model.grounding_names
         self._tip = [grounding.index(f"tip.{axis}") for axis in "xyz"]
-        self._terms = self._objective()
-        self._preview = self._tip_preview()
+        self._preview = tip_preview(self.config, self.config.sampler.horizon, spec.translation_scale)
+        self._objective = Objective(self.config, model, self.config.sampler.horizon, spec)
+        self._lineariser = Lineariser(spec) if self._objective.needs_arm else None
         # Written by on_* under the lock, read by tick under the lock.
         self._lock = threading.Lock()
         self._path: GroundedPath | None = None
@@ -103,6 +96,7 @@ class MpcCore:
         self._chunks: dict[int, ActionChunk] = {}
         self._joints_at: float | None = None
         self._last_plan: Plan | None = None
+        self._arm_commanded: LinearisedArm | None = None
         self._sequence = 0
         self._ticks = 0
         self._prediction_error = 0.0
@@ -124,9 +118,18 @@ class MpcCore:
             self._watch_divergence(correction)
 
     def on_applied(self, applied: AppliedAction) -> None:
-        """Record what the driver did."""
+        """Record what the driver did.
+
+        Raises ValueError, where the objective looks at joints, on names that are not the robot's.
+        """
+        arm = None
+        if self._lineariser is not None:  # here and not in the tick, which has no time to lose
+            rows = rows_in_order(applied.joint_names, applied.joint_positions, self._spec)
+            arm = self._lineariser.at(applied.joint_positions[rows])
         with self._lock:
             self._actions.applied(applied)
+            if self._actions.last_stamp == applied.stamp:
+                self._arm_commanded = arm
 
     def on_tip(self, tip: NDArray[np.float64], at: float) -> None:
         """Take the measured tip (3,) in metres at `at`, about once a tick: for drift and delay estimates.
@@ -241,17 +244,29 @@ class MpcCore:
         bias[:3] = self._bias.value
         candidates = self._candidates(start, tip, target_grounded[:, self._tip], schedule, bias, previous)
         z0 = np.repeat(latent[None], self.config.sampler.samples, axis=0)
+        chunk, trust = self._chunk(start, np.append(at, schedule), bias)
+        arm = self._arm(start)
 
         def judge(actions: FloatArray) -> Rollouts:
             latents = self._model.rollout(z0[: len(actions)], actions + bias)
             grounded = self._model.ground(latents)
             return Rollouts(
-                actions, previous, latents, grounded, target_latents, target_grounded, path.latent_weight
+                actions,
+                previous,
+                latents,
+                grounded,
+                target_latents,
+                target_grounded,
+                path.latent_weight,
+                path.latents[-1],
+                chunk,
+                trust,
+                None if arm is None else arm.joints(actions),
+                arm,
             )
 
         def cost(actions: FloatArray) -> NDArray[np.float64]:
-            rollouts = judge(actions)
-            return np.sum([term.cost(rollouts) for term in self._terms], axis=0)
+            return self._objective.cost(judge(actions))
 
         for retry in (True, False):  # other noise may find a future that is finite
             try:
@@ -268,13 +283,11 @@ class MpcCore:
                     self._fault(now, FaultCode.NO_FINITE_COST, str(error))
                     return None, nothing, 0, ""
         final = judge(solution.actions[None])
-        costs = [float(term.cost(final)[0]) for term in self._terms]
         self._sequence += 1
         plan = Plan(newest.stamp, self._sequence, SOURCE, start, self._spec.dt, solution.actions)
         self._actions.planned(plan)
         self._last_plan = plan
-        dominant = self._terms[int(np.argmax(costs))].name
-        return plan, final.grounded[0][:, self._tip], solution.iterations, dominant
+        return plan, final.grounded[0][:, self._tip], solution.iterations, self._objective.dominant(final)
 
     def _candidates(
         self,
@@ -300,6 +313,27 @@ class MpcCore:
             candidates.append(shifted(self._last_plan, start, horizon))
         lower, upper = self.config.sampler.lower, self.config.sampler.upper
         return [np.clip(candidate, lower, upper).astype(np.float32) for candidate in candidates]
+
+    def _chunk(
+        self, start: float, at: NDArray[np.float64], bias: FloatArray
+    ) -> tuple[FloatArray | None, float]:
+        """The chunk's motion (H, A) between the path ticks `at` (H + 1,), the drift taken off; its trust."""
+        assert self._path is not None
+        chunk, config = self._chunks.get(self._path.goal.sequence), self.config
+        if chunk is None or config.weight_chunk == 0.0:
+            return None, 0.0
+        age = start - chunk.stamp
+        trust = chunk_trust(age, self._divergence, config.chunk_half_life, config.chunk_half_divergence)
+        return chunk_motion(chunk.actions, at) - bias, trust
+
+    def _arm(self, start: float) -> LinearisedArm | None:
+        """The arm about its last command, for an objective that asks for it."""
+        last = self._actions.last_stamp
+        if self._arm_commanded is None or last is None:
+            return None
+        sent = self._actions.between(last + self._spec.dt, start)
+        assert sent is not None  # of the future something is always known
+        return self._arm_commanded.after(sent.actions)
 
     def _ticks_since_last_plan(self, start: float) -> int:
         """By time and not by count: a tick that was missed counts too."""
@@ -328,29 +362,3 @@ class MpcCore:
 
     def _fault(self, now: float, code: FaultCode, text: str) -> None:
         self._faults.append(Fault(now, code.value, Severity.WARNING, SOURCE, text))
-
-    def _limits(self) -> MotionLimits:
-        config, dt, scale = self.config, self._spec.dt, self._spec.translation_scale
-        return MotionLimits(
-            config.max_speed * dt / scale,
-            config.max_acceleration * dt**2 / scale,
-            config.max_jerk * dt**3 / scale,
-        )
-
-    def _tip_preview(self) -> Preview:
-        """What the objective says of the tip alone, solved: smoothness against distance, in metres both."""
-        scale, config = self._spec.translation_scale, self.config
-        tip = config.weight_tip / TIP_SCALE**2
-        change = config.weight_smoothness / (CHANGE_SCALE * scale) ** 2
-        return Preview(config.sampler.horizon, scale, change / max(tip, 1e-12), TERMINAL)
-
-    def _objective(self) -> list[Term]:
-        config, names = self.config, self._model.grounding_names
-        objects = tuple(i for i, name in enumerate(names) if "cube" in name)
-        return [
-            TipTracking("tip", tuple(self._tip), config.weight_tip),
-            TipTracking("objects", objects, config.weight_objects),
-            LatentTracking(config.weight_latent),
-            Smoothness(config.weight_smoothness),
-            Workspace(self._tip[2], config.weight_workspace, config.lowest_tip),
-        ]

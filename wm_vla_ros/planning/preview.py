@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from wm_vla_ros.planning.objective.smoothness import CHANGE_SCALE
+from wm_vla_ros.planning.objective.tracking import TERMINAL, TIP_SCALE
+from wm_vla_ros.planning.objective.weights import Weights
 from wm_vla_ros.types import FloatArray
 
 
@@ -37,3 +40,13 @@ class Preview:
         actions = np.array(rest, dtype=np.float32)
         actions[:, :3] = self._path_gain @ (target - tip) / self._scale + self._motion_gain * previous[:3]
         return actions
+
+
+def tip_preview(weights: Weights, horizon: int, scale: float) -> Preview:
+    """What the objective says of the tip alone, solved: its smoothness against its distance, in metres.
+
+    scale: metres per tick at an action of 1.
+    """
+    distance = weights.weight_tip / TIP_SCALE**2
+    change = weights.weight_smoothness / (CHANGE_SCALE * scale) ** 2
+    return Preview(horizon, scale, change / max(distance, 1e-12), TERMINAL)

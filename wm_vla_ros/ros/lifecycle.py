@@ -25,8 +25,9 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.lifecycle import LifecycleState as RclpyState
 
 from wm_vla_ros.ros import qos
-from wm_vla_ros.ros.params import Parameters, setting
+from wm_vla_ros.ros.params import Parameters
 from wm_vla_ros.ros.time import RosClock, node_clock
+from wm_vla_ros.settings import setting
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 3

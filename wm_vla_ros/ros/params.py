@@ -7,16 +7,17 @@
     parameters = Parameters(node, Settings)
     parameters.value.rate
 
-Everything is read-only after start unless it is declared `live=True`. A value out of bounds, not finite,
-of another type or not among the choices is refused and the old one kept. A name in the parameter file
-that no field carries is an error at start: a misspelt limit must not fall back to its default in silence.
+`setting` is in `wm_vla_ros.settings`. Everything is read-only after start unless it is declared `live=True`.
+A value out of bounds, not finite, of another type or not among the choices is refused and the old one kept.
+A name in the parameter file that no field carries is an error at start: a misspelt limit must not fall back
+to its default in silence.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -38,24 +39,6 @@ _OF_RCLPY = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
 class ParameterError(ValueError):
     """A parameter's value, type or name that the node refuses."""
-
-
-def setting(
-    default: Any,
-    description: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: Sequence[str] = (),
-    live: bool = False,
-) -> Any:
-    """A dataclass field that is a ROS parameter.
-
-    low, high: bounds, inclusive. choices: the valid strings, when there are few. live: may change while
-    running.
-    """
-    metadata = {"description": description, "low": low, "high": high, "choices": tuple(choices), "live": live}
-    return field(default=default, metadata=metadata)
 
 
 def _descriptor(entry: Field, kind: type) -> ParameterDescriptor:

@@ -30,7 +30,7 @@ class ProprioHistory:
 
     def on_applied(self, applied: AppliedAction) -> None:
         """Remember a command. Raises ValueError as `on_joints`."""
-        rows = _rows(applied.joint_names, applied.joint_positions, self._kinematics.spec)
+        rows = rows_in_order(applied.joint_names, applied.joint_positions, self._kinematics.spec)
         self._append(self._commanded, applied.stamp, applied.joint_positions[rows])
 
     def proprio_at(self, stamp: float) -> NDArray[np.float32] | None:
@@ -72,11 +72,12 @@ def in_order(state: RobotState, spec: RobotSpec) -> RobotState:
 
     Raises ValueError naming joints that are missing, there twice or not finite.
     """
-    rows = _rows(state.names, state.position, spec)
+    rows = rows_in_order(state.names, state.position, spec)
     return RobotState(state.stamp, spec.joint_names, state.position[rows], state.velocity[rows])
 
 
-def _rows(names: tuple[str, ...], values: NDArray[np.float64], spec: RobotSpec) -> list[int]:
+def rows_in_order(names: tuple[str, ...], values: NDArray[np.float64], spec: RobotSpec) -> list[int]:
+    """Where each of the robot's joints stands among `names`. Raises ValueError as `in_order`."""
     bad = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
     if bad:
         raise ValueError(f"joints {bad} are not finite")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.types import FloatArray
+from wm_vla_ros.world_models.heads import HEADS_FILE, Heads
 from wm_vla_ros.world_models.manifest import Manifest, ModelRefused
 from wm_vla_ros.world_models.tensors import read_float32
 
@@ -60,6 +61,7 @@ class OnnxWorldModel:
         outputs = len(manifest.grounding_names)
         self._weight = _tensor(grounding, "weight", (manifest.latent_dim, outputs), manifest.name)
         self._bias = _tensor(grounding, "bias", (outputs,), manifest.name)
+        self.heads = Heads(manifest, contents[HEADS_FILE]) if HEADS_FILE in contents else None
         chosen = providers(device)
         dim, actions, horizon = manifest.latent_dim, manifest.action_dim, manifest.horizon
         frames: list[list[int | None]] = [

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.types import FloatArray
+from wm_vla_ros.world_models.heads import Heads
 from wm_vla_ros.world_models.manifest import Manifest
 
 
@@ -25,6 +26,7 @@ class WorldModel(Protocol):
     dt: float
     encoder_id: str
     grounding_names: tuple[str, ...]
+    heads: Heads | None
 
     def encode(self, images: Mapping[str, NDArray[np.uint8]], proprio: FloatArray) -> FloatArray:
         """The latent (D,) of one observation: camera name -> (H, W, 3) uint8 RGB, proprio (P,).

@@ -33,6 +33,13 @@ class MotionLimits:
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"motion limit {name} must be above 0, got {getattr(self, name)}")
 
+    @classmethod
+    def per_tick(
+        cls, speed: float, acceleration: float, jerk: float, *, dt: float, scale: float
+    ) -> MotionLimits:
+        """From m/s, m/s^2 and m/s^3. dt: seconds per tick. scale: metres per tick at an action of 1."""
+        return cls(speed * dt / scale, acceleration * dt**2 / scale, jerk * dt**3 / scale)
+
     def apply(self, actions: FloatArray, last: FloatArray) -> FloatArray:
         """As near to `actions` (N, H, A) as the limits allow, tick by tick; changed in place.
 
