@@ -58,7 +58,7 @@ def test_every_runtime_rolls_out_as_the_reference(models, reference, name: str, 
 
 @pytest.mark.parametrize("name", ["torch", "onnx-shards"])
 def test_a_result_is_not_overwritten_by_the_next_call(models, name: str) -> None:
-    """Of onnx-gpu, only on a GPU: what its buffers hold there is copied to the host, here it is the host's."""
+    """onnx-gpu hands out copies too, on a GPU; the buffers that stand in for one here are the host's."""
     latents, actions = sample(6, 10)
     first = models[name].rollout(latents, actions)
     kept = first.copy()

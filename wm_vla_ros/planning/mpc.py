@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,8 @@ from wm_vla_ros.goals.path import GroundedPath
 from wm_vla_ros.planning.candidates import check_chunk, follow_path, hold, shifted
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.objective import LatentTracking, Rollouts, Smoothness, Term, TipTracking, Workspace
-from wm_vla_ros.planning.samplers import NoFiniteCost, make_sampler
+from wm_vla_ros.planning.samplers import NoFiniteCost, Solution, make_sampler
+from wm_vla_ros.planning.torch_parts import parts_in_torch
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.safety.faults import FaultCode
@@ -42,11 +44,15 @@ from wm_vla_ros.types import (
 from wm_vla_ros.world_models.protocol import WorldModel
 
 SOURCE = "mpc"
+_NO_FUTURES = np.zeros((0, 0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class TickResult:
-    """plan is None when there is nothing to plan towards or from; the driver then holds."""
+    """plan is None when there is nothing to plan towards or from; the driver then holds.
+
+    A plan of 0 iterations is what is left of the one before: there was no time for another.
+    """
 
     plan: Plan | None
     stats: LoopStats
@@ -54,7 +60,10 @@ class TickResult:
 
 
 class MpcCore:
-    """Fed by `on_*` from one thread, ticked from another. `tick` never waits for an encoder run."""
+    """Fed by `on_*` from one thread, ticked from another. `tick` never waits for an encoder run.
+
+    shifted_plans: ticks that had no time to plan and sent what was left of the plan before.
+    """
 
     def __init__(
         self,
@@ -81,6 +90,8 @@ class MpcCore:
         grounding = model.grounding_names
         self._tip = [grounding.index(f"tip.{axis}") for axis in "xyz"]
         self._terms = self._objective()
+        self._gradient, self._whole_plan = parts_in_torch(model, self._terms, self._sampler, seed)
+        self.shifted_plans = 0
         # Written by on_* under the lock, read by tick under the lock.
         self._lock = threading.Lock()
         self._path: GroundedPath | None = None
@@ -145,6 +156,7 @@ class MpcCore:
         with self._lock:
             self._goals.clear()
             self._path = None
+            self._last_plan = None
             self._chunks.clear()
 
     def reset(self) -> None:
@@ -157,15 +169,17 @@ class MpcCore:
             self._actions = ActionTimeline(self._spec.dt)
             self._belief = self._new_belief()
             self._divergence_watch.reset()
-            self._last_plan = None
             self._prediction_error, self._divergence = 0.0, 0.0
 
-    def tick(self, now: float) -> TickResult:
-        """Plan at `now`. The plan starts at the driver's next tick that is at least `lead` away."""
+    def tick(self, now: float, late: float = 0.0) -> TickResult:
+        """Plan at `now`. The plan starts at the driver's next tick that is at least `lead` away.
+
+        late: s since the tick was due, which count towards the deadline.
+        """
         begin = self._timer()
         with self._lock:
             self._ticks += 1
-            plan, imagined, iterations, dominant = self._plan(now, begin)
+            plan, imagined, iterations, dominant = self._plan(now, begin - late)
             newest = self._belief.newest
             stats = LoopStats(
                 stamp=now,
@@ -183,7 +197,7 @@ class MpcCore:
             faults, self._faults = tuple(self._faults), []
             return TickResult(plan, stats, faults)
 
-    def _plan(self, now: float, begin: float) -> tuple[Plan | None, FloatArray, int, str]:
+    def _plan(self, now: float, due: float) -> tuple[Plan | None, FloatArray, int, str]:
         nothing = np.zeros((0, 3), np.float32)
         newest, path = self._belief.newest, self._path
         if path is None or newest is None or self._goals.current(now) is not path.goal:
@@ -219,25 +233,43 @@ class MpcCore:
         candidates = self._candidates(start, tip, target_grounded[:, self._tip], schedule, bias, previous)
         z0 = np.repeat(latent[None], self.config.sampler.samples, axis=0)
 
+        asked = Rollouts(
+            _NO_FUTURES,
+            previous,
+            _NO_FUTURES,
+            _NO_FUTURES,
+            target_latents,
+            target_grounded,
+            path.latent_weight,
+        )
+
         def judge(actions: FloatArray) -> Rollouts:
             latents = self._model.rollout(z0[: len(actions)], actions + bias)
-            grounded = self._model.ground(latents)
-            return Rollouts(
-                actions, previous, latents, grounded, target_latents, target_grounded, path.latent_weight
-            )
+            return replace(asked, actions=actions, latents=latents, grounded=self._model.ground(latents))
 
         def cost(actions: FloatArray) -> NDArray[np.float64]:
             rollouts = judge(actions)
             return np.sum([term.cost(rollouts) for term in self._terms], axis=0)
 
+        def out_of_time() -> bool:
+            return self._timer() - due > self.config.deadline
+
+        def search() -> Solution:
+            if self._whole_plan is not None:
+                return self._whole_plan.solve(candidates, latent, bias, asked)
+            slope = None
+            if self._gradient is not None:
+                slope = partial(self._gradient, latent=latent, bias=bias, asked=asked)
+            shift = self._ticks_since_last_plan(start)
+            return self._sampler.solve(candidates, cost, out_of_time, shift=shift, gradient=slope)
+
+        if out_of_time() and (plan := self._rest_of_last_plan(start)) is not None:
+            self.shifted_plans += 1
+            self._actions.planned(plan)
+            return plan, nothing, 0, ""
         for retry in (True, False):  # other noise may find a future that is finite
             try:
-                solution = self._sampler.solve(
-                    candidates,
-                    cost,
-                    lambda: self._timer() - begin > self.config.deadline,
-                    shift=self._ticks_since_last_plan(start),
-                )
+                solution = search()
                 break
             except NoFiniteCost as error:
                 if not retry:
@@ -276,6 +308,18 @@ class MpcCore:
             candidates.append(shifted(self._last_plan, start, horizon))
         lower, upper = self.config.sampler.lower, self.config.sampler.upper
         return [np.clip(candidate, lower, upper).astype(np.float32) for candidate in candidates]
+
+    def _rest_of_last_plan(self, start: float) -> Plan | None:
+        """The last plan from `start` (s) on, as a plan of its own; None when it has none or has run out.
+
+        It stays as old as the observation that it stems from, and nothing is added at its end.
+        """
+        last = self._last_plan
+        row = None if last is None else last.index_at(start + 0.5 * self._spec.dt)
+        if last is None or row is None:
+            return None
+        self._sequence += 1
+        return replace(last, sequence=self._sequence, start=start, actions=last.actions[row:])
 
     def _ticks_since_last_plan(self, start: float) -> int:
         """By time and not by count: a tick that was missed counts too."""
