@@ -74,7 +74,9 @@ class TorchWorldModel(OnnxWorldModel):
         return imagined, imagined @ weight + bias
 
     def rollout(self, latents: FloatArray, actions: FloatArray) -> FloatArray:
-        """See `WorldModel.rollout`."""
+        """See `WorldModel.rollout`. A single future is not worth its way to a device that plans by itself."""
+        if self.whole_plan and len(latents) == 1:
+            return super().rollout(latents, actions)
         latents, actions = self._pair(latents, actions, 3)
         if actions.shape[1] == 0:
             return np.empty((len(latents), 0, self.latent_dim), np.float32)
