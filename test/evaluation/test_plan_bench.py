@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from wm_vla_ros import cli
 from wm_vla_ros.evaluation.plan_bench.baselines import Tdmpc2Sampler
-from wm_vla_ros.evaluation.plan_bench.bench import Budget, headline, parse_budget, times_of
+from wm_vla_ros.evaluation.plan_bench.bench import Budget, headline, parse_budget, run, times_of
 from wm_vla_ros.evaluation.plan_bench.networks import LATENT, OnnxDynamics
 from wm_vla_ros.evaluation.plan_bench.runtime import config_of, run_runtime
 from wm_vla_ros.evaluation.plan_bench.task import LINKS, TICKS, Follower, closed_loop_return
@@ -70,6 +70,11 @@ def test_a_budget_is_read_as_it_is_written() -> None:
 def test_a_budget_that_is_none_says_what_one_is(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_budget(text)
+
+
+def test_a_sampler_that_descends_is_refused_where_nothing_can_be_descended() -> None:
+    with pytest.raises(ValueError, match="no gradient: time the sampler with --runtime torch"):
+        run([parse_budget("gradient:16x8x10")], 2, 20, 1)
 
 
 def test_the_first_calls_are_not_counted() -> None:

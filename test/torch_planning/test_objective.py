@@ -26,7 +26,7 @@ def frame_of(tick) -> Frame:
 @pytest.mark.parametrize("index", range(5))
 def test_each_term_costs_what_it_costs_in_numpy(make_tick, torch_runtime, index: int) -> None:
     tick, actions = make_tick(index), candidates(index)
-    objective = TorchObjective(torch_runtime, tick.terms[index : index + 1])
+    objective = TorchObjective(torch_runtime, tick.terms[index : index + 1], 10)
     expected = tick.judge(actions)[index]
     assert expected.std() > 0.0
     np.testing.assert_allclose(objective.cost(torch.tensor(actions), frame_of(tick)), expected, rtol=2e-3)
@@ -37,13 +37,13 @@ def test_one_weight_for_all_latent_dimensions_is_taken(make_tick, torch_runtime,
     tick = make_tick(0)
     tick = replace(tick, asked=replace(tick.asked, latent_weight=weight))
     actions = candidates(3)
-    found = TorchObjective(torch_runtime, tick.terms).cost(torch.tensor(actions), frame_of(tick))
+    found = TorchObjective(torch_runtime, tick.terms, 10).cost(torch.tensor(actions), frame_of(tick))
     np.testing.assert_allclose(found, tick.cost(actions), rtol=2e-3)
 
 
 def test_the_gradient_foretells_how_the_cost_in_numpy_changes(make_tick, torch_runtime) -> None:
     tick, actions = make_tick(1), 0.3 * candidates(1, 8)
-    slope = tick.slope(TorchObjective(torch_runtime, tick.terms))(actions)
+    slope = tick.slope(TorchObjective(torch_runtime, tick.terms, 10))(actions)
     assert slope.shape == actions.shape
     step = 1e-3 * np.random.default_rng(0).normal(size=actions.shape).astype(np.float32)
     change = tick.cost(actions + step) - tick.cost(actions - step)
@@ -57,7 +57,7 @@ def test_descending_beats_the_best_candidate_on_the_shipped_model(make_tick, tor
     given = [np.zeros((10, 7), np.float32), 0.5 * tick.truth]
     size = replace(MpcConfig().sampler, samples=16, iterations=12)
     descent = make_sampler("gradient", size, np.random.default_rng(seed))
-    slope = tick.slope(TorchObjective(torch_runtime, tick.terms))
+    slope = tick.slope(TorchObjective(torch_runtime, tick.terms, 10))
     found = descent.solve(given, tick.cost, gradient=slope)
     sampled = make_sampler(
         "mppi_spline", replace(size, samples=32, iterations=4), np.random.default_rng(seed)
@@ -70,10 +70,10 @@ def test_a_term_without_a_form_is_named(make_tick, torch_runtime) -> None:
     class Unknown:
         name = "unknown"
 
-    objective = TorchObjective(torch_runtime, [*make_tick(0).terms, Unknown()])
+    objective = TorchObjective(torch_runtime, [*make_tick(0).terms, Unknown()], 10)
     assert objective.left_out == ("unknown",)
     with pytest.raises(ValueError, match="none of the objective's terms has a form in torch: unknown"):
-        TorchObjective(torch_runtime, [Unknown()])
+        TorchObjective(torch_runtime, [Unknown()], 10)
 
 
 def test_the_sampler_that_descends_is_refused_without_torch(reference, torch_runtime, spec) -> None:

@@ -27,7 +27,8 @@ def parts_in_torch(
             raise ValueError("sampler 'gradient' needs the gradient through the model: use runtime 'torch'")
         from wm_vla_ros.torch_planning.objective import TorchObjective
 
-        return TorchObjective(cast("TorchWorldModel", model), terms).gradient, None
+        horizon = sampler.config.horizon
+        return TorchObjective(cast("TorchWorldModel", model), terms, horizon).gradient, None
     if not getattr(model, "whole_plan", False):
         return None, None
     if not isinstance(sampler, Mppi):

@@ -47,6 +47,15 @@ class Futures:
     grounded: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a form is built for: ticks H, grounded columns G, and where its constants are to lie."""
+
+    horizon: int
+    grounded: int
+    device: torch.device
+
+
 Form = Callable[[Futures, Frame], Tensor]
 
 
@@ -63,11 +72,16 @@ def frame_arrays(latent: FloatArray, bias: FloatArray, asked: Rollouts) -> dict[
 
 
 class TorchObjective:
-    """The sum of the terms that have a form here. left_out: names of those that have none."""
+    """The sum of the terms that have a form here, over `horizon` ticks. left_out: names of the others.
 
-    def __init__(self, model: TorchWorldModel, terms: Sequence[Term]) -> None:
+    Forms are written for few kernels: on a GPU each costs as much as its launch, however small.
+    """
+
+    def __init__(self, model: TorchWorldModel, terms: Sequence[Term], horizon: int) -> None:
+        """Raises ValueError when no term has a form."""
         self.model = model
-        self._forms = [_FORMS[type(term)](term, model.device) for term in terms if type(term) in _FORMS]
+        shape = Shape(horizon, len(model.grounding_names), model.device)
+        self._forms = [_FORMS[type(term)](term, shape) for term in terms if type(term) in _FORMS]
         self.left_out = tuple(term.name for term in terms if type(term) not in _FORMS)
         if not self._forms:
             raise ValueError(f"none of the objective's terms has a form in torch: {', '.join(self.left_out)}")
@@ -93,44 +107,49 @@ class TorchObjective:
         return leaf.grad.cpu().numpy()
 
 
-def _tip_tracking(term: TipTracking, device: torch.device) -> Form:
-    columns = torch.tensor(term.columns, device=device)
+def _tip_tracking(term: TipTracking, shape: Shape) -> Form:
+    weights = torch.zeros(shape.horizon, shape.grounded, device=shape.device)
+    weights[:, list(term.columns)] = term.weight / term.scale**2 / shape.horizon
+    weights[-1] *= term.terminal
 
     def cost(futures: Futures, frame: Frame) -> Tensor:
-        error = (futures.grounded - frame.target_grounded).index_select(2, columns)
-        squared = error.square().sum(2) / term.scale**2
-        last = (term.terminal - 1.0) * squared[:, -1] / squared.shape[1]
-        return term.weight * (squared.mean(1) + last)
+        error = futures.grounded - frame.target_grounded
+        return (error.square() * weights).sum((1, 2))
 
     return cost
 
 
-def _latent_tracking(term: LatentTracking, device: torch.device) -> Form:
+def _latent_tracking(term: LatentTracking, shape: Shape) -> Form:
     def cost(futures: Futures, frame: Frame) -> Tensor:
         error = futures.latents - frame.target_latents
-        return term.weight * (error.square() * frame.latent_weight).mean((1, 2))
+        weights = frame.latent_weight * (term.weight / error[0].numel())
+        return (error.square() * weights).sum((1, 2))
 
     return cost
 
 
-def _smoothness(term: Smoothness, device: torch.device) -> Form:
+def _smoothness(term: Smoothness, shape: Shape) -> Form:
+    factor = term.weight / term.scale**2 / shape.horizon
+
     def cost(futures: Futures, frame: Frame) -> Tensor:
-        first = futures.actions[:, :1] - frame.previous
-        change = torch.cat([first, futures.actions.diff(dim=1)], 1) / term.scale
-        return term.weight * change.square().sum(2).mean(1)
+        before = frame.previous.expand(len(futures.actions), 1, -1)
+        change = torch.cat([before, futures.actions], 1).diff(dim=1)
+        return factor * change.square().sum((1, 2))
 
     return cost
 
 
-def _workspace(term: Workspace, device: torch.device) -> Form:
+def _workspace(term: Workspace, shape: Shape) -> Form:
+    factor = term.weight / term.scale**2 / shape.horizon
+
     def cost(futures: Futures, frame: Frame) -> Tensor:
-        depth = (term.lowest - futures.grounded[:, :, term.column]).clamp_min(0.0) / term.scale
-        return term.weight * depth.square().mean(1)
+        depth = (term.lowest - futures.grounded[:, :, term.column]).clamp_min(0.0)
+        return factor * depth.square().sum(1)
 
     return cost
 
 
-_FORMS: dict[type, Callable[[Any, torch.device], Form]] = {
+_FORMS: dict[type, Callable[[Any, Shape], Form]] = {
     TipTracking: _tip_tracking,
     LatentTracking: _latent_tracking,
     Smoothness: _smoothness,

@@ -32,7 +32,7 @@ class WholePlan:
 
     def __init__(self, model: TorchWorldModel, terms: Sequence[Term], sampler: Mppi, seed: int) -> None:
         """Raises ValueError for a term that has no form in torch, or fewer samples than candidates."""
-        self._objective = TorchObjective(model, terms)
+        self._objective = TorchObjective(model, terms, sampler.config.horizon)
         if self._objective.left_out:
             names = ", ".join(self._objective.left_out)
             raise ValueError(f"a whole plan on the device cannot judge by {names}: give them the weight 0")
@@ -141,8 +141,7 @@ class WholePlan:
         quarter = costs.topk(len(costs) // 4 + 1, largest=False).values
         last = quarter.gather(0, finite.sum(0, keepdim=True) // 4)
         width = (self._sampler.temperature * (last - lowest)).clamp_min(1e-9)
-        weights = torch.where(finite, torch.exp(-(costs - lowest) / width), 0.0)
-        return weights / weights.sum()
+        return torch.softmax(costs / -width, 0)  # infinite costs weigh nothing
 
     def _normal(self, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=self._generator, device=self._device)
