@@ -12,7 +12,14 @@ import pytest
 
 from wm_vla_ros import world_models
 from wm_vla_ros.planning import calibration
-from wm_vla_ros.planning.calibration import Trial, choice, choose_runtime, elite_agreement, time_ticks
+from wm_vla_ros.planning.calibration import (
+    TickTimes,
+    Trial,
+    choice,
+    choose_runtime,
+    elite_agreement,
+    time_ticks,
+)
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.world_models import ModelRefused
 from wm_vla_ros.world_models.runtimes import available_runtimes
@@ -73,7 +80,9 @@ def test_auto_says_in_one_line_what_it_tried(reference, spec, monkeypatch) -> No
 
     monkeypatch.setattr(calibration, "available_runtimes", lambda: ("onnx", "onnx-shards", "cuda-graph"))
     times = {"onnx": 4.0, "onnx-shards": 2.5}
-    monkeypatch.setattr(calibration, "time_ticks", lambda *_: times[opened[-1]])
+    monkeypatch.setattr(
+        calibration, "time_ticks", lambda *_: TickTimes(np.full(3, times[opened[-1]]), np.ones(3))
+    )
     name, model = choose_runtime("auto", opener, spec, MpcConfig(), lines.append)
     assert (name, opened) == ("onnx-shards", ["onnx", "onnx-shards", "cuda-graph"])
     assert lines == [
@@ -94,14 +103,16 @@ def test_on_this_machine_it_gives_a_model_that_plans(spec, asked: str) -> None:
     assert len(lines) == 1
     assert lines[0].startswith(f"runtime {name}")
     assert asked in ("auto", name)
-    assert np.all(time_ticks(model, spec, MpcConfig(), 3) > 0.0)
+    taken = time_ticks(model, spec, MpcConfig(), 3)
+    assert len(taken.ticks) == 3
+    assert np.all((taken.ticks > taken.searches) & (taken.searches > 0.0))
 
 
 def test_more_rollouts_take_longer(reference, spec) -> None:
     """The times are of whole ticks at the shapes asked for; the deadline does not cut them short."""
     few = replace(MpcConfig(), deadline=1e-6)
     many = replace(few, sampler=replace(few.sampler, samples=256, iterations=4))
-    slow, fast = (np.median(time_ticks(reference, spec, each)) for each in (many, few))
+    slow, fast = (np.median(time_ticks(reference, spec, each).searches) for each in (many, few))
     assert slow > 4.0 * fast
 
 

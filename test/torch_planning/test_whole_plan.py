@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import MpcCore
 from wm_vla_ros.planning.objective import Workspace
 from wm_vla_ros.planning.samplers import NoFiniteCost, make_sampler
+from wm_vla_ros.torch_planning.objective import Frame, TorchObjective
 from wm_vla_ros.torch_planning.whole_plan import SLOTS, WholePlan
 from wm_vla_ros.world_models.manifest import read_files, read_manifest
 from wm_vla_ros.world_models.registry import find
@@ -22,12 +24,16 @@ HOLD = np.zeros((10, 7), np.float32)
 both_kinds = pytest.mark.parametrize("method", ["mppi_spline", "mppi_colored"])
 
 
-@pytest.fixture(scope="module")
-def whole_runtime():
-    """The runtime cuda-graph, but on the CPU."""
+def runtime_on(device: str) -> TorchWorldModel:
     folder = find("so101_latent_dynamics")
     manifest = read_manifest(folder)
-    return TorchWorldModel(manifest, read_files(folder, manifest), "cpu", whole_plan=True)
+    return TorchWorldModel(manifest, read_files(folder, manifest), device, whole_plan=True)
+
+
+@pytest.fixture(scope="module")
+def whole_runtime() -> TorchWorldModel:
+    """The runtime cuda-graph, but on the CPU."""
+    return runtime_on("cpu")
 
 
 def whole_plan(model, tick, method="mppi_spline", seed=0, size=SIZE) -> WholePlan:
@@ -167,13 +173,42 @@ def test_what_a_graph_cannot_do_is_refused_when_it_is_made(make_tick, whole_runt
         MpcCore(whole_runtime, spec, replace(MpcConfig(), method="icem"))
 
 
+def test_nothing_in_it_would_break_a_capture(make_tick, monkeypatch) -> None:
+    """Traced on tensors that only pretend to be on a GPU: a value that the host reads, or a tensor that was
+    left on the CPU, is an error there as it is while a graph is captured.
+    """
+    tick, model = make_tick(0), runtime_on("cpu")
+    plan = whole_plan(model, tick)
+    with FakeTensorMode() as mode:
+
+        def on_gpu(tensor: torch.Tensor) -> torch.Tensor:
+            return mode.from_tensor(tensor).to("cuda")
+
+        for module in model.dynamics.modules():
+            for name, value in [*module.named_parameters(recurse=False)]:
+                setattr(module, name, torch.nn.Parameter(on_gpu(value), requires_grad=False))
+            for name, value in [*module.named_buffers(recurse=False)]:
+                setattr(module, name, on_gpu(value))
+        model.device = plan._device = torch.device("cuda")
+        model._to_metres = tuple(map(on_gpu, model._to_metres))
+        for name in ("_basis", "_sigma", "_lower", "_upper", "_candidates", "_output"):
+            setattr(plan, name, on_gpu(getattr(plan, name)))
+        plan._frame = Frame(
+            **{field.name: on_gpu(getattr(plan._frame, field.name)) for field in fields(Frame)}
+        )
+        plan._objective = TorchObjective(model, tick.terms, SIZE.horizon)
+        monkeypatch.setattr(plan, "_normal", lambda shape: torch.randn(shape, device="cuda"))
+        plan._program()
+        assert plan._output.device.type == "cuda"
+        with pytest.raises(DataDependentOutputException):  # what the test relies on
+            plan._output[0].item()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 class TestOnAGpu:
     @pytest.fixture(scope="class")
-    def graph_runtime(self):
-        folder = find("so101_latent_dynamics")
-        manifest = read_manifest(folder)
-        return TorchWorldModel(manifest, read_files(folder, manifest), "cuda", whole_plan=True)
+    def graph_runtime(self) -> TorchWorldModel:
+        return runtime_on("cuda")
 
     def test_a_replay_is_the_program(self, make_tick, graph_runtime) -> None:
         """The captured graph, against the same program with the same noise, launched kernel by kernel."""

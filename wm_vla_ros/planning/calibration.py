@@ -35,6 +35,14 @@ Opener = Callable[[str], WorldModel]
 
 
 @dataclass(frozen=True, slots=True)
+class TickTimes:
+    """ms of each tick, and of the search in it, from candidates to plan."""
+
+    ticks: NDArray[np.float64]
+    searches: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One runtime. milliseconds: median of a whole tick, NaN when it was refused, for the reason given."""
 
@@ -69,7 +77,7 @@ def choose_runtime(
     for tried in available_runtimes():
         try:
             model = _agreeing(tried, opener, reference, config)
-            trials.append(Trial(tried, float(np.median(time_ticks(model, spec, config)))))
+            trials.append(Trial(tried, float(np.median(time_ticks(model, spec, config).ticks))))
             models[tried] = model
         except ValueError as error:  # ModelRefused, and a sampler that this runtime cannot serve
             trials.append(Trial(tried, refused=str(error)))
@@ -100,8 +108,8 @@ def time_ticks(
     config: MpcConfig,
     ticks: int = _TIMED,
     progress: Callable[[float], None] = lambda share: None,
-) -> NDArray[np.float64]:
-    """ms of each of `ticks` ticks that run all their iterations, however long they take.
+) -> TickTimes:
+    """Of `ticks` ticks that run all their iterations, however long they take.
 
     Raises ModelRefused when a tick makes no plan: it would look fast.
     """
@@ -111,9 +119,9 @@ def time_ticks(
         if result.plan is None:
             said = "; ".join(fault.text for fault in result.faults)
             raise ModelRefused(f"rehearsal: expected a plan in every tick, found none ({said})")
-        taken.append(result.stats.plan_ms)
+        taken.append((result.stats.plan_ms, result.search_ms))
         progress(len(taken) / (_WARM_UP + ticks))
-    return np.array(taken[_WARM_UP:])
+    return TickTimes(*np.array(taken[_WARM_UP:]).T)
 
 
 def _agreeing(name: str, opener: Opener, reference: WorldModel, config: MpcConfig) -> WorldModel:

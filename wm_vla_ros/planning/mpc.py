@@ -51,12 +51,14 @@ _NO_FUTURES = np.zeros((0, 0, 0), np.float32)
 class TickResult:
     """plan is None when there is nothing to plan towards or from; the driver then holds.
 
-    A plan of 0 iterations is what is left of the one before: there was no time for another.
+    A plan of 0 iterations is what is left of the one before: there was no time for another. search_ms: of the
+    tick, from candidates to plan.
     """
 
     plan: Plan | None
     stats: LoopStats
     faults: tuple[Fault, ...]
+    search_ms: float
 
 
 class MpcCore:
@@ -100,6 +102,7 @@ class MpcCore:
         self._last_plan: Plan | None = None
         self._sequence = 0
         self._ticks = 0
+        self._search_ms = 0.0
         self._prediction_error = 0.0
         self._divergence = 0.0
         self._faults: list[Fault] = []
@@ -179,6 +182,7 @@ class MpcCore:
         begin = self._timer()
         with self._lock:
             self._ticks += 1
+            self._search_ms = 0.0
             plan, imagined, iterations, dominant = self._plan(now, begin - late)
             newest = self._belief.newest
             stats = LoopStats(
@@ -195,7 +199,7 @@ class MpcCore:
                 imagined_tip=imagined,
             )
             faults, self._faults = tuple(self._faults), []
-            return TickResult(plan, stats, faults)
+            return TickResult(plan, stats, faults, self._search_ms)
 
     def _plan(self, now: float, due: float) -> tuple[Plan | None, FloatArray, int, str]:
         nothing = np.zeros((0, 3), np.float32)
@@ -255,7 +259,7 @@ class MpcCore:
             return self._timer() - due > self.config.deadline
 
         def search() -> Solution:
-            if self._whole_plan is not None:
+            if self._whole_plan is not None:  # runs to its end: there is no way to look at the time in it
                 return self._whole_plan.solve(candidates, latent, bias, asked)
             slope = None
             if self._gradient is not None:
@@ -269,7 +273,9 @@ class MpcCore:
             return plan, nothing, 0, ""
         for retry in (True, False):  # other noise may find a future that is finite
             try:
+                begin = self._timer()
                 solution = search()
+                self._search_ms = (self._timer() - begin) * 1e3
                 break
             except NoFiniteCost as error:
                 if not retry:

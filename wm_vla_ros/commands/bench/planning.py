@@ -30,7 +30,7 @@ def plan(
     runtime: Annotated[
         str | None,
         typer.Option(
-            help="Time the fast loop's own ticks instead, with the world model under this runtime: onnx, "
+            help="Time the fast loop's own plans instead, with the world model under this runtime: onnx, "
             "onnx-shards, torch, torch-bf16, onnx-gpu, cuda-graph, cuda-graph-bf16, or auto."
         ),
     ] = None,
@@ -49,7 +49,7 @@ def plan(
     Time: networks of the named sizes with random weights, one thread. Worth: the closed-loop return of the
     same sampler at the same budget on a seven-link arm that follows a moving target, true dynamics.
 
-    With --runtime: whole ticks of the planner on the trained world model, none of them cut short.
+    With --runtime: the fast loop's own planner on the trained world model, none of its plans cut short.
     """
     from wm_vla_ros.commands.progress import bar
     from wm_vla_ros.evaluation.plan_bench.bench import parse_budget, run

@@ -10,7 +10,7 @@ import numpy as np
 
 from wm_vla_ros import world_models
 from wm_vla_ros.evaluation.plan_bench.bench import Budget
-from wm_vla_ros.planning.calibration import choose_runtime, time_ticks
+from wm_vla_ros.planning.calibration import TickTimes, choose_runtime, time_ticks
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.report import Figure
 from wm_vla_ros.robots.spec import load_robot
@@ -24,10 +24,11 @@ def run_runtime(
     robot: str,
     progress: Callable[[float], None] = lambda share: None,
 ) -> tuple[Figure, ...]:
-    """Times of `repeats` whole ticks at each budget; in `plan.per_second` those of the largest.
+    """Times of `repeats` ticks at each budget; in `plan.per_second` those of the largest.
 
-    A tick is all that the planner's thread does: predicted state, candidates, search, what it reports. Images
-    are encoded in between and not counted. Raises ModelRefused where the runtime cannot be had.
+    plan: the search alone, from candidates to plan, as for the other planners of the benchmark. tick: all
+    that the planner's thread does, predicted state, candidates and report included. Images are encoded in
+    between and not counted. Raises ModelRefused where the runtime cannot be had.
     """
     spec, largest = load_robot(robot), max(budgets, key=lambda budget: budget.floor_flop)
     figures: list[Figure] = []
@@ -48,9 +49,9 @@ def run_runtime(
             lambda share: progress((done + share) / len(budgets)),  # noqa: B023 - called at once
         )
         if len(budgets) > 1:
-            figures += _figures(f"plan.{budget.name}", name, taken)
+            figures += _figures(f".{budget.name}", name, taken)
         if budget is largest:
-            headline = [Figure("plan.budget", budget.name), *_figures("plan", name, taken)]
+            headline = [Figure("plan.budget", budget.name), *_figures("", name, taken)]
     return (*figures, *headline)
 
 
@@ -63,10 +64,13 @@ def config_of(budget: Budget) -> MpcConfig:
     return replace(config, method=budget.sampler, sampler=size)
 
 
-def _figures(prefix: str, runtime: str, taken: np.ndarray) -> list[Figure]:
-    return [
-        Figure(f"{prefix}.runtime", runtime),
-        Figure(f"{prefix}.p50_ms", float(np.median(taken)), "ms", len(taken)),
-        Figure(f"{prefix}.p99_ms", float(np.percentile(taken, 99)), "ms", len(taken)),
-        Figure(f"{prefix}.per_second", 1e3 / float(np.mean(taken)), "1/s", len(taken)),
-    ]
+def _figures(of: str, runtime: str, taken: TickTimes) -> list[Figure]:
+    count = len(taken.ticks)
+    figures = [Figure(f"plan{of}.runtime", runtime)]
+    for name, times in (("plan", taken.searches), ("tick", taken.ticks)):
+        figures += [
+            Figure(f"{name}{of}.p50_ms", float(np.median(times)), "ms", count),
+            Figure(f"{name}{of}.p99_ms", float(np.percentile(times, 99)), "ms", count),
+        ]
+    figures.append(Figure(f"plan{of}.per_second", 1e3 / float(np.mean(taken.searches)), "1/s", count))
+    return figures
