@@ -10,6 +10,7 @@ import torch
 
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import MpcCore
+from wm_vla_ros.planning.rehearsal import rehearse
 from wm_vla_ros.planning.samplers import make_sampler
 from wm_vla_ros.torch_planning.objective import Frame, TorchObjective, frame_arrays
 
@@ -80,4 +81,7 @@ def test_the_sampler_that_descends_is_refused_without_torch(reference, torch_run
     config = replace(MpcConfig(), method="gradient")
     with pytest.raises(ValueError, match="sampler 'gradient' needs .*: use runtime 'torch'"):
         MpcCore(reference, spec, config)
-    MpcCore(torch_runtime, spec, config)
+    core = MpcCore(torch_runtime, spec, config)
+    for result in rehearse(core, torch_runtime, spec, 3):
+        assert result.plan is not None
+        assert result.faults == ()

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import MpcCore
 from wm_vla_ros.planning.objective import Workspace
+from wm_vla_ros.planning.rehearsal import rehearse
 from wm_vla_ros.planning.samplers import NoFiniteCost, make_sampler
 from wm_vla_ros.torch_planning.objective import Frame, TorchObjective
 from wm_vla_ros.torch_planning.whole_plan import SLOTS, WholePlan
@@ -171,6 +172,25 @@ def test_what_a_graph_cannot_do_is_refused_when_it_is_made(make_tick, whole_runt
         whole_plan(whole_runtime, tick, size=replace(SIZE, samples=SLOTS))
     with pytest.raises(ValueError, match="plans with mppi_spline or mppi_colored, got icem"):
         MpcCore(whole_runtime, spec, replace(MpcConfig(), method="icem"))
+
+
+def test_the_fast_loop_plans_with_it(whole_runtime, spec) -> None:
+    core = MpcCore(whole_runtime, spec, replace(MpcConfig(), sampler=SIZE, deadline=1e-9))
+    results = list(rehearse(core, whole_runtime, spec, 4))
+    # Out of time it, too, sends the rest of its first plan.
+    assert [result.stats.iterations for result in results] == [3, 0, 0, 0]
+    core = MpcCore(whole_runtime, spec, replace(MpcConfig(), sampler=SIZE, deadline=9.0))
+    for result in rehearse(core, whole_runtime, spec, 4):
+        assert result.stats.iterations == 3
+        assert result.plan.actions.shape == (10, 7)
+        assert result.stats.imagined_tip.shape == (10, 3)
+
+
+def test_a_single_future_stays_on_the_host(whole_runtime, reference, monkeypatch) -> None:
+    """The plan that was found is imagined once more, for its report: a hundred launches for one row."""
+    latent, actions = np.zeros((1, 128), np.float32), np.zeros((1, 10, 7), np.float32)
+    monkeypatch.setattr(whole_runtime.dynamics, "rollout", None)
+    np.testing.assert_array_equal(whole_runtime.rollout(latent, actions), reference.rollout(latent, actions))
 
 
 def test_nothing_in_it_would_break_a_capture(make_tick, monkeypatch) -> None:
