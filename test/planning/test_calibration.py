@@ -181,6 +181,23 @@ class TestRankAgreement:
         assert correlation > 0.999
 
 
+def test_a_driver_that_fails_costs_its_runtime_and_not_the_loop(reference, spec, monkeypatch) -> None:
+    class CudaError(Exception):
+        """Stands for what CUDA libraries raise."""
+
+    def opener(name: str):
+        if name == "cuda-graph":
+            raise CudaError("out of memory\non device 0")
+        return reference
+
+    lines = []
+    monkeypatch.setattr(calibration, "available_runtimes", lambda: ("onnx", "cuda-graph"))
+    assert choose_runtime("auto", opener, spec, MpcConfig(), lines.append)[0] == "onnx"
+    assert "cuda-graph refused (out of memory on device 0)" in lines[0]
+    with pytest.raises(CudaError):
+        choose_runtime("cuda-graph", opener, spec, MpcConfig(), lines.append)
+
+
 def test_when_nothing_suits_the_sampler_every_reason_is_given(spec, monkeypatch) -> None:
     monkeypatch.setattr(calibration, "available_runtimes", lambda: ("onnx",))
     config = replace(MpcConfig(), method="gradient")

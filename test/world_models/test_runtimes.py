@@ -131,6 +131,17 @@ def test_without_bfloat16_in_the_processor_its_runtime_says_so(exported, monkeyp
         world_models.load(exported, runtime="torch-bf16")
 
 
+@pytest.mark.parametrize("name", ["torch", "torch-bf16", "cuda-graph"])
+def test_without_torch_its_runtimes_say_so(exported: Path, monkeypatch, name: str) -> None:
+    """A ROS 2 install need not have it; and `auto` goes on without it, GPU or no GPU."""
+    monkeypatch.setattr(runtimes, "find_spec", lambda package: None)
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
+    with pytest.raises(ModelRefused, match=f"runtime {name}: needs the package torch"):
+        world_models.load(exported, runtime=name)
+    assert "onnx" in available_runtimes()
+    assert not {"torch", "torch-bf16", "cuda-graph"} & set(available_runtimes())
+
+
 def test_a_model_without_torch_weights_says_so(folder: Path) -> None:
     pytest.importorskip("torch")
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from wm_vla_ros.world_models.manifest import Manifest, ModelRefused
@@ -75,22 +76,28 @@ def _no_onnx_gpu() -> str:
     return "" if listed else "the package onnxruntime-gpu"
 
 
+def _no_torch() -> str:
+    return "" if find_spec("torch") else "the package torch"
+
+
 def _no_cuda() -> str:
-    if not has_gpu():
-        return "an NVIDIA GPU"
+    lacking = "" if has_gpu() else "an NVIDIA GPU"
+    if lacking := lacking or _no_torch():
+        return lacking
     import torch
 
     return "" if torch.cuda.is_available() else f"a CUDA device that torch {torch.__version__} can use"
 
 
 def _no_cpu_bfloat16() -> str:
+    if lacking := _no_torch():
+        return lacking
     words = set(_CPU_FLAGS.read_text().split()) if _CPU_FLAGS.is_file() else set()
     return "" if words & _BFLOAT16_FLAGS else f"a processor with one of {', '.join(sorted(_BFLOAT16_FLAGS))}"
 
 
 def _no_cuda_bfloat16() -> str:
-    lacking = _no_cuda()
-    if lacking:
+    if lacking := _no_cuda():
         return lacking
     import torch
 
@@ -100,7 +107,7 @@ def _no_cuda_bfloat16() -> str:
 RUNTIMES: dict[str, Runtime] = {
     "onnx": Runtime(_onnx),
     "onnx-shards": Runtime(_shards, _no_second_core),
-    "torch": Runtime(partial(_torch, "cpu", False, False), torch=True),
+    "torch": Runtime(partial(_torch, "cpu", False, False), _no_torch, torch=True),
     "torch-bf16": Runtime(partial(_torch, "cpu", True, False), _no_cpu_bfloat16, torch=True, bfloat16=True),
     "onnx-gpu": Runtime(_onnx_gpu, _no_onnx_gpu),
     "cuda-graph": Runtime(partial(_torch, "cuda", False, True), _no_cuda, torch=True),
@@ -121,7 +128,6 @@ def open_runtime(manifest: Manifest, contents: Mapping[str, bytes], name: str) -
     """The model under the runtime `name`. Raises ModelRefused for an unknown one, or one not for here."""
     if name not in RUNTIMES:
         raise ModelRefused(f"unknown runtime {name!r}; valid: {', '.join(RUNTIMES)}")
-    lacking = RUNTIMES[name].lacks()
-    if lacking:
+    if lacking := RUNTIMES[name].lacks():
         raise ModelRefused(f"runtime {name}: needs {lacking}, and there is none here")
     return RUNTIMES[name].load(manifest, contents)
