@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from wm_vla_ros import cli
 from wm_vla_ros.evaluation.plan_bench.baselines import Tdmpc2Sampler
-from wm_vla_ros.evaluation.plan_bench.bench import Budget, headline, parse_budget, times_of
+from wm_vla_ros.evaluation.plan_bench.bench import Budget, headline, parse_budget, run, times_of
 from wm_vla_ros.evaluation.plan_bench.networks import LATENT, OnnxDynamics
+from wm_vla_ros.evaluation.plan_bench.runtime import config_of, run_runtime
 from wm_vla_ros.evaluation.plan_bench.task import LINKS, TICKS, Follower, closed_loop_return
+from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.samplers import SamplerConfig
+from wm_vla_ros.world_models import ModelRefused
 
 HOLD = np.zeros((10, LINKS), np.float32)
 
@@ -67,6 +72,11 @@ def test_a_budget_that_is_none_says_what_one_is(text: str, said: str) -> None:
         parse_budget(text)
 
 
+def test_a_sampler_that_descends_is_refused_where_nothing_can_be_descended() -> None:
+    with pytest.raises(ValueError, match="no gradient: time the sampler with --runtime torch"):
+        run([parse_budget("gradient:16x8x10")], 2, 20, 1)
+
+
 def test_the_first_calls_are_not_counted() -> None:
     calls = []
     assert len(times_of(lambda: calls.append(1), 40)) == 40
@@ -87,3 +97,40 @@ def test_ours_is_the_fastest_that_is_worth_as_much() -> None:
     assert figures["plan.ratio_to_floor"] == 2.0
     assert np.isnan(figures["plan.speedup_tdmpc2"])
     assert "plan.chosen_tdmpc2" not in figures
+
+
+class TestRuntime:
+    def test_ticks_are_timed_at_every_budget_and_the_largest_stands_for_all(self) -> None:
+        budgets = [Budget("mppi_spline", 64, 4, 10), Budget("icem", 16, 1, 10)]
+        shares: list[float] = []
+        figures = run_runtime("onnx", budgets, 20, "so101_latent_dynamics", "so101", shares.append)
+        by_name = {figure.name: figure for figure in figures}
+        assert by_name["plan.budget"].value == "mppi_spline.64x4x10"
+        assert by_name["plan.runtime"].value == by_name["plan.icem.16x1x10.runtime"].value == "onnx"
+        assert by_name["plan.p50_ms"].value == by_name["plan.mppi_spline.64x4x10.p50_ms"].value
+        assert by_name["plan.p50_ms"].value > 4.0 * by_name["plan.icem.16x1x10.p50_ms"].value
+        assert by_name["plan.per_second"].n == 20
+        assert 0.3 < by_name["plan.per_second"].value * by_name["plan.p50_ms"].value / 1e3 < 1.5
+        assert shares == sorted(shares)
+        assert shares[-1] == 1.0
+
+    def test_one_budget_is_listed_once(self) -> None:
+        figures = run_runtime("onnx", [Budget("cem", 8, 1, 10)], 20, "so101_latent_dynamics", "so101")
+        names = [figure.name for figure in figures]
+        assert names == [
+            *("plan.budget", "plan.runtime", "plan.p50_ms", "plan.p99_ms"),
+            *("tick.p50_ms", "tick.p99_ms", "plan.per_second"),
+        ]
+        value = {figure.name: figure.value for figure in figures}
+        assert value["tick.p50_ms"] > value["plan.p50_ms"]
+
+    def test_it_is_the_planners_own_configuration(self) -> None:
+        config = config_of(Budget("icem", 512, 6, 10))
+        assert (config.method, config.sampler.samples, config.sampler.iterations) == ("icem", 512, 6)
+        assert config.sampler.sigma == MpcConfig().sampler.sigma
+
+    def test_without_a_gpu_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wm_vla_ros.world_models.runtimes._DEVICE_NODES", ())
+        done = CliRunner().invoke(cli.app, ["bench", "plan", "--runtime", "cuda-graph"])
+        assert isinstance(done.exception, ModelRefused)
+        assert "needs an NVIDIA GPU" in str(done.exception)

@@ -12,6 +12,7 @@ from wm_vla_ros.nodes.mpc_node import Settings
 from wm_vla_ros.planning.cadence import MAX_RATE
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.objective import Weights
+from wm_vla_ros.world_models.runtimes import RUNTIMES
 
 
 def test_the_rate_is_bounded_and_fixed_after_start() -> None:
@@ -49,3 +50,10 @@ def test_the_reference_names_every_weight_and_scale_with_its_range() -> None:
     for name, meta in weights.items():
         bounds = "0 to 100" if name.startswith("weight_") else ranges[name]
         assert [float(each) for each in bounds.split(" to ")] == [meta["low"], meta["high"]]
+
+
+def test_the_runtime_is_tried_unless_it_is_named() -> None:
+    (runtime,) = (entry for entry in fields(Settings) if entry.name == "runtime")
+    assert runtime.default == "auto"
+    assert runtime.metadata["choices"] == ("auto", *RUNTIMES)
+    assert not runtime.metadata["live"]

@@ -40,6 +40,7 @@ class Loop:
     ) -> None:
         self.core, self.scale, self.delay = core, scale, delay
         self.drift, self.stamp_on_arrival = np.array(drift), stamp_on_arrival
+        self.late = 0.0  # of every tick, seconds
         self.tick, self.tip = 0, HOME.copy()
         self.plans: list[Plan] = []
         self.results, self.tips = [], [HOME.copy()]
@@ -64,7 +65,7 @@ class Loop:
                 stamp, tip = self._frames.pop(0)
                 self.core.on_observation(observation(later if self.stamp_on_arrival else stamp, tip))
             every(later)
-            self.results.append(self.core.tick(later))
+            self.results.append(self.core.tick(later, self.late))
             if self.results[-1].plan is not None:
                 self.plans.append(self.results[-1].plan)
             self.tick += 1

@@ -162,7 +162,7 @@ class TestDeadline:
         assert self.iterations(make_loop, make_core, aim, 1e-5) == {MpcConfig().sampler.iterations}
 
     def test_out_of_time_there_is_a_plan_of_what_was_done(self, make_loop, make_core, aim) -> None:
-        assert self.iterations(make_loop, make_core, aim, 0.05) == {1}
+        assert self.iterations(make_loop, make_core, aim, 0.008) == {1}
 
     def test_the_time_taken_is_reported(self, make_core) -> None:
         times = iter([5.0, 5.003])

@@ -85,7 +85,8 @@ def test_effort_slows_the_tool(run) -> None:
         way.append(np.linalg.norm(loop.tip - HOME))
         effort.append(sum(np.sum(plan.actions[0, :6] ** 2) for plan in loop.plans))
     assert way == sorted(way, reverse=True)
-    assert effort[0] > 1.2 * effort[1] > 1.2 * 1.2 * effort[2]
+    assert effort == sorted(effort, reverse=True)
+    assert effort[0] > 1.5 * effort[2]
 
 
 def test_a_goal_point_is_reached_without_the_path(run) -> None:
@@ -143,7 +144,7 @@ def test_a_term_without_weight_costs_nothing_and_asks_for_no_joints(make_core, m
 
 @pytest.mark.parametrize("name", OF_JOINTS)
 def test_joints_that_are_not_the_robots_are_refused_by_name(make_core, make_loop, name: str) -> None:
-    with pytest.raises(ValueError, match="'joint'.*shoulder_pan"):
+    with pytest.raises(ValueError, match="shoulder_pan.*'joint'"):
         make_loop(make_core(**{name: 1.0})).run(1)
 
 

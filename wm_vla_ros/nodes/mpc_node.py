@@ -2,7 +2,7 @@
 
 Three threads: the planner at absolute deadlines, under SCHED_FIFO where that is permitted; the executor,
 which converts messages and runs the image encoder; the main thread, which waits for the end. No torch in
-this process.
+this process, unless there is a GPU or a runtime asks for it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
 from wm_vla_ros.belief.delay import DelayEstimate, observation_delay
 from wm_vla_ros.planning.cadence import MAX_RATE, cadence
+from wm_vla_ros.planning.calibration import AUTO, choose_runtime
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import SOURCE, MpcCore
 from wm_vla_ros.planning.objective import Weights
+from wm_vla_ros.planning.rehearsal import rehearse
 from wm_vla_ros.planning.samplers import SAMPLERS
 from wm_vla_ros.realtime import LatenessStats, OverrunWatch, Tick, Ticker, request_fifo, settle_heap
 from wm_vla_ros.robots.spec import load_robot
@@ -31,14 +31,8 @@ from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.settings import setting
-from wm_vla_ros.types import (
-    ActionChunk,
-    AppliedAction,
-    Fault,
-    LatentGoal,
-    Observation,
-    Severity,
-)
+from wm_vla_ros.types import AppliedAction, Fault, Observation, Severity
+from wm_vla_ros.world_models.runtimes import RUNTIMES
 
 # SCHED_FIFO priority of every other thread of this process, where the planner's is permitted.
 _EXECUTOR_PRIORITY = 10
@@ -52,6 +46,9 @@ class Settings(Weights, NodeSettings):
 
     robot: str = setting("", "robot spec, by name")
     world_model: str = setting("", "world model: a name in models/, or a folder")
+    runtime: str = setting(
+        AUTO, "what the world model's rollouts run on; auto: tried at start", choices=(AUTO, *RUNTIMES)
+    )
     sampler: str = setting(_DEFAULTS.method, "how plans are searched for", choices=tuple(SAMPLERS))
     rate: float = setting(
         0.0,
@@ -93,8 +90,17 @@ class MpcNode(ManagedNode[Settings]):
         settings = self.settings
         self._spec = spec = load_robot(settings.robot)
         self._cadence = cadence(settings.rate, spec.dt)
-        self._model = world_models.load(settings.world_model, robot=spec)
-        self._warm_up()
+        self._config = self._mpc_config()
+        self._runtime, self._model = choose_runtime(
+            settings.runtime,
+            lambda name: world_models.load(settings.world_model, robot=spec, runtime=name),
+            spec,
+            self._config,
+            self.get_logger().info,
+        )
+        # Every model runs at its true shapes once, so that nothing is allocated or compiled inside the loop.
+        for _ in rehearse(self._new_core(), self._model, spec, _WARM_UP_TICKS, self._cadence.phase):
+            pass
         self._core = self._new_core()
         self._lateness = LatenessStats()
         self._overruns = OverrunWatch(self._cadence.period)
@@ -129,8 +135,11 @@ class MpcNode(ManagedNode[Settings]):
         self._thread.join()
 
     def _new_core(self) -> MpcCore:
+        return MpcCore(self._model, self._spec, self._config, seed=self.settings.sampler_seed)
+
+    def _mpc_config(self) -> MpcConfig:
         settings = self.settings
-        config = MpcConfig(
+        return MpcConfig(
             method=settings.sampler,
             sampler=replace(_DEFAULTS.sampler, samples=settings.samples, iterations=settings.iterations),
             pace=settings.pace,
@@ -143,23 +152,6 @@ class MpcNode(ManagedNode[Settings]):
             max_observation_age=settings.max_observation_age,
             **settings.weights(),
         )
-        return MpcCore(self._model, self._spec, config, seed=settings.sampler_seed)
-
-    def _warm_up(self) -> None:
-        """Run every model at its true shapes, so that nothing is allocated or compiled inside the loop."""
-        core, spec, manifest = self._new_core(), self._spec, self._model.manifest
-        images = {name: np.zeros((*size, 3), np.uint8) for name, size in manifest.cameras.items()}
-        proprio = np.zeros(len(manifest.proprio_names), np.float32)
-        rest = np.zeros(manifest.action_dim, np.float32)
-        for tick in range(_WARM_UP_TICKS):
-            now = 1.0 + tick * spec.dt
-            core.on_applied(AppliedAction(now, tick, SOURCE, rest, spec.joint_names, spec.home))
-            core.on_observation(Observation(now, images, proprio))
-            actions = np.repeat(rest[None], 2 * _DEFAULTS.sampler.horizon, axis=0)
-            core.on_chunk(ActionChunk(now, tick, manifest.action_space, spec.dt, actions))
-            path = np.repeat(self._model.encode(images, proprio)[None], len(actions), axis=0)
-            core.on_goal(LatentGoal(now, tick, "", self._model.encoder_id, path, spec.dt, 1.0), now)
-            core.tick(now + self._cadence.phase)
 
     # The planner's thread.
     def _loop(self) -> None:
@@ -177,7 +169,7 @@ class MpcNode(ManagedNode[Settings]):
 
     def _tick(self, tick: Tick, missed: int) -> None:
         now = self.clock.now()
-        result = self._core.tick(now)
+        result = self._core.tick(now, tick.lateness)
         if result.plan is not None:
             self._plans.publish(convert.plan_to_msg(result.plan, self.door, self._writer))
         stats = replace(result.stats, lateness_ms=tick.lateness * 1e3, missed_ticks=missed)
@@ -228,8 +220,10 @@ class MpcNode(ManagedNode[Settings]):
     def health(self) -> tuple[str, dict[str, object]]:
         return "cycles overrun" if self._overruns.degraded else "", {
             "world_model": self._model.manifest.name,
+            "runtime": self._runtime,
             **self._lateness.summary(),
             "cycle_p99_ms": round(self._overruns.p99 * 1e3, 3),
+            "shifted_plans": self._core.shifted_plans,
             **_in_words("observation_delay", self._observation_delay.estimate()),
             **_in_words("actuation_delay", self._core.actuation_delay),
         }

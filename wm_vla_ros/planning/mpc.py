@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,8 @@ from wm_vla_ros.planning.candidates import check_chunk, hold, shifted
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.objective import Objective, Rollouts, chunk_motion, chunk_trust
 from wm_vla_ros.planning.preview import tip_preview
-from wm_vla_ros.planning.samplers import MotionLimits, NoFiniteCost, make_sampler
+from wm_vla_ros.planning.samplers import MotionLimits, NoFiniteCost, Solution, make_sampler
+from wm_vla_ros.planning.torch_parts import parts_in_torch
 from wm_vla_ros.robots.linearised_arm import LinearisedArm, Lineariser
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
@@ -46,19 +48,28 @@ from wm_vla_ros.types import (
 from wm_vla_ros.world_models.protocol import WorldModel
 
 SOURCE = "mpc"
+_NO_FUTURES = np.zeros((0, 0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class TickResult:
-    """plan is None when there is nothing to plan towards or from; the driver then holds."""
+    """plan is None when there is nothing to plan towards or from; the driver then holds.
+
+    A plan of 0 iterations is what is left of the one before: there was no time for another. search_ms: of the
+    tick, from candidates to plan.
+    """
 
     plan: Plan | None
     stats: LoopStats
     faults: tuple[Fault, ...]
+    search_ms: float
 
 
 class MpcCore:
-    """Fed by `on_*` from one thread, ticked from another. `tick` never waits for an encoder run."""
+    """Fed by `on_*` from one thread, ticked from another. `tick` never waits for an encoder run.
+
+    shifted_plans: ticks that had no time to plan and sent what was left of the plan before.
+    """
 
     def __init__(
         self,
@@ -89,6 +100,8 @@ class MpcCore:
         self._preview = tip_preview(self.config, self.config.sampler.horizon, spec.translation_scale)
         self._objective = Objective(self.config, model, self.config.sampler.horizon, spec)
         self._lineariser = Lineariser(spec) if self._objective.needs_arm else None
+        self._gradient, self._whole_plan = parts_in_torch(model, self._objective.terms, self._sampler, seed)
+        self.shifted_plans = 0
         # Written by on_* under the lock, read by tick under the lock.
         self._lock = threading.Lock()
         self._path: GroundedPath | None = None
@@ -99,6 +112,7 @@ class MpcCore:
         self._arm_commanded: LinearisedArm | None = None
         self._sequence = 0
         self._ticks = 0
+        self._search_ms = 0.0
         self._prediction_error = 0.0
         self._divergence = 0.0
         self._faults: list[Fault] = []
@@ -171,6 +185,7 @@ class MpcCore:
         with self._lock:
             self._goals.clear()
             self._path = None
+            self._last_plan = None
             self._chunks.clear()
 
     def reset(self) -> None:
@@ -183,15 +198,18 @@ class MpcCore:
             self._actions = ActionTimeline(self._spec.dt)
             self._belief = self._new_belief()
             self._divergence_watch.reset()
-            self._last_plan = None
             self._prediction_error, self._divergence = 0.0, 0.0
 
-    def tick(self, now: float) -> TickResult:
-        """Plan at `now`. The plan starts at the driver's next tick that is at least `lead` away."""
+    def tick(self, now: float, late: float = 0.0) -> TickResult:
+        """Plan at `now`. The plan starts at the driver's next tick that is at least `lead` away.
+
+        late: s since the tick was due, which count towards the deadline.
+        """
         begin = self._timer()
         with self._lock:
             self._ticks += 1
-            plan, imagined, iterations, dominant = self._plan(now, begin)
+            self._search_ms = 0.0
+            plan, imagined, iterations, dominant = self._plan(now, begin - late)
             newest = self._belief.newest
             stats = LoopStats(
                 stamp=now,
@@ -207,9 +225,9 @@ class MpcCore:
                 imagined_tip=imagined,
             )
             faults, self._faults = tuple(self._faults), []
-            return TickResult(plan, stats, faults)
+            return TickResult(plan, stats, faults, self._search_ms)
 
-    def _plan(self, now: float, begin: float) -> tuple[Plan | None, FloatArray, int, str]:
+    def _plan(self, now: float, due: float) -> tuple[Plan | None, FloatArray, int, str]:
         nothing = np.zeros((0, 3), np.float32)
         newest, path = self._belief.newest, self._path
         if path is None or newest is None or self._goals.current(now) is not path.goal:
@@ -246,37 +264,51 @@ class MpcCore:
         z0 = np.repeat(latent[None], self.config.sampler.samples, axis=0)
         chunk, trust = self._chunk(start, np.append(at, schedule), bias)
         arm = self._arm(start)
+        last = np.stack([previous if before is None else before, previous])
+        asked = Rollouts(
+            _NO_FUTURES,
+            previous,
+            _NO_FUTURES,
+            _NO_FUTURES,
+            target_latents,
+            target_grounded,
+            path.latent_weight,
+            path.latents[-1],
+            chunk,
+            trust,
+            arm=arm,
+        )
 
         def judge(actions: FloatArray) -> Rollouts:
             latents = self._model.rollout(z0[: len(actions)], actions + bias)
+            joints = None if arm is None else arm.joints(actions)
             grounded = self._model.ground(latents)
-            return Rollouts(
-                actions,
-                previous,
-                latents,
-                grounded,
-                target_latents,
-                target_grounded,
-                path.latent_weight,
-                path.latents[-1],
-                chunk,
-                trust,
-                None if arm is None else arm.joints(actions),
-                arm,
-            )
+            return replace(asked, actions=actions, latents=latents, grounded=grounded, joints=joints)
 
         def cost(actions: FloatArray) -> NDArray[np.float64]:
             return self._objective.cost(judge(actions))
 
+        def out_of_time() -> bool:
+            return self._timer() - due > self.config.deadline
+
+        def search() -> Solution:
+            if self._whole_plan is not None:  # runs to its end: there is no way to look at the time in it
+                return self._whole_plan.solve(candidates, latent, bias, asked, last)
+            slope = None
+            if self._gradient is not None:
+                slope = partial(self._gradient, latent=latent, bias=bias, asked=asked)
+            shift = self._ticks_since_last_plan(start)
+            return self._sampler.solve(candidates, cost, out_of_time, shift=shift, last=last, gradient=slope)
+
+        if out_of_time() and (plan := self._rest_of_last_plan(start)) is not None:
+            self.shifted_plans += 1
+            self._actions.planned(plan)
+            return plan, nothing, 0, ""
         for retry in (True, False):  # other noise may find a future that is finite
             try:
-                solution = self._sampler.solve(
-                    candidates,
-                    cost,
-                    lambda: self._timer() - begin > self.config.deadline,
-                    shift=self._ticks_since_last_plan(start),
-                    last=np.stack([previous if before is None else before, previous]),
-                )
+                begin = self._timer()
+                solution = search()
+                self._search_ms = (self._timer() - begin) * 1e3
                 break
             except NoFiniteCost as error:
                 if not retry:
@@ -334,6 +366,18 @@ class MpcCore:
         sent = self._actions.between(last + self._spec.dt, start)
         assert sent is not None  # of the future something is always known
         return self._arm_commanded.after(sent.actions)
+
+    def _rest_of_last_plan(self, start: float) -> Plan | None:
+        """The last plan from `start` (s) on, as a plan of its own; None when it has none or has run out.
+
+        It stays as old as the observation that it stems from, and nothing is added at its end.
+        """
+        last = self._last_plan
+        row = None if last is None else last.index_at(start + 0.5 * self._spec.dt)
+        if last is None or row is None:
+            return None
+        self._sequence += 1
+        return replace(last, sequence=self._sequence, start=start, actions=last.actions[row:])
 
     def _ticks_since_last_plan(self, start: float) -> int:
         """By time and not by count: a tick that was missed counts too."""

@@ -16,13 +16,18 @@ from wm_vla_ros import __version__
 from wm_vla_ros.types import EE_DELTA
 from wm_vla_ros.world_models.latent_dynamics import LatentDynamics
 from wm_vla_ros.world_models.manifest import Manifest, encoder_id_of, sha256_of, write_model
-from wm_vla_ros.world_models.onnx_runtime import ENCODER_FILE, GROUNDING_FILE, ROLLOUT_FILE, STEP_FILE
+from wm_vla_ros.world_models.onnx_runtime import (
+    ENCODER_FILE,
+    GROUNDING_FILE,
+    ROLLOUT_FILE,
+    STEP_FILE,
+    WEIGHTS_FILE,
+)
 
 if TYPE_CHECKING:
     from wm_vla_ros.robots.spec import RobotSpec
 
 FAMILY = "latent_dynamics"
-WEIGHTS_FILE = "weights.safetensors"
 PLANNING_HORIZON = 10
 _OPSET = 20
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,23 +17,8 @@ ENCODER_FILE = "encoder.onnx"
 STEP_FILE = "step.onnx"
 ROLLOUT_FILE = "rollout.onnx"
 GROUNDING_FILE = "grounding.safetensors"
-DEVICES = ("cpu", "cuda", "auto")
-# Present when an NVIDIA driver has a device; onnxruntime-gpu lists CUDA as available without one.
-_DEVICE_NODES = (Path("/dev/nvidiactl"), Path("/dev/nvhost-ctrl-gpu"), Path("/dev/dxg"))
-
-
-def providers(device: str) -> list[str]:
-    """Execution providers to ask for. Raises ValueError for an unknown device, or "cuda" without one."""
-    if device not in DEVICES:
-        raise ValueError(f"unknown device {device!r}; expected one of {', '.join(DEVICES)}")
-    import onnxruntime
-
-    has_gpu = any(node.exists() for node in _DEVICE_NODES)
-    has_gpu = has_gpu and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "cuda" and not has_gpu:
-        raise ValueError("device 'cuda': no CUDA device here; use 'cpu' or 'auto'")
-    cpu = ["CPUExecutionProvider"]
-    return ["CUDAExecutionProvider", *cpu] if has_gpu and device != "cpu" else cpu
+WEIGHTS_FILE = "weights.safetensors"
+CPU: list[Any] = ["CPUExecutionProvider"]
 
 
 class OnnxWorldModel:
@@ -45,7 +29,10 @@ class OnnxWorldModel:
     than left to the runtime. Not thread-safe in the sense of speed only: calls may overlap, and share cores.
     """
 
-    def __init__(self, manifest: Manifest, contents: Mapping[str, bytes], device: str = "cpu") -> None:
+    # What the unrolled rollout, the planner's call, runs on; single states are too small to send anywhere.
+    rollout_providers = CPU
+
+    def __init__(self, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
         """contents: file name -> verified bytes. Raises ModelRefused when one does not fit the manifest."""
         self.manifest = manifest
         self.latent_dim = manifest.latent_dim
@@ -62,17 +49,20 @@ class OnnxWorldModel:
         self._weight = _tensor(grounding, "weight", (manifest.latent_dim, outputs), manifest.name)
         self._bias = _tensor(grounding, "bias", (outputs,), manifest.name)
         self.heads = Heads(manifest, contents[HEADS_FILE]) if HEADS_FILE in contents else None
-        chosen = providers(device)
         dim, actions, horizon = manifest.latent_dim, manifest.action_dim, manifest.horizon
         frames: list[list[int | None]] = [
             [1, height, width, 3] for height, width in manifest.cameras.values()
         ]
         self._encoder = _session(
-            contents, ENCODER_FILE, chosen, [*frames, [1, len(manifest.proprio_names)]], [1, dim]
+            contents, ENCODER_FILE, CPU, [*frames, [1, len(manifest.proprio_names)]], [1, dim]
         )
-        self._step = _session(contents, STEP_FILE, chosen, [[None, dim], [None, actions]], [None, dim])
+        self._step = _session(contents, STEP_FILE, CPU, [[None, dim], [None, actions]], [None, dim])
         self._rollout = _session(
-            contents, ROLLOUT_FILE, chosen, [[None, dim], [None, horizon, actions]], [None, horizon, dim]
+            contents,
+            ROLLOUT_FILE,
+            self.rollout_providers,
+            [[None, dim], [None, horizon, actions]],
+            [None, horizon, dim],
         )
 
     def encode(self, images: Mapping[str, NDArray[np.uint8]], proprio: FloatArray) -> FloatArray:
@@ -105,14 +95,12 @@ class OnnxWorldModel:
         latents, actions = self._pair(latents, actions, 3)
         steps = actions.shape[1]
         if steps == self.horizon:
-            return self._rollout.run(None, {"latent": latents, "actions": actions})[0]
+            return self._unrolled(latents, actions)
         out = np.empty((len(latents), steps, self.latent_dim), np.float32)
         done = 0
         while steps - done >= self.horizon:
             window = np.ascontiguousarray(actions[:, done : done + self.horizon])
-            out[:, done : done + self.horizon] = self._rollout.run(
-                None, {"latent": latents, "actions": window}
-            )[0]
+            out[:, done : done + self.horizon] = self._unrolled(latents, window)
             done += self.horizon
             latents = np.ascontiguousarray(out[:, done - 1])
         for step in range(done, steps):
@@ -128,6 +116,10 @@ class OnnxWorldModel:
         if latents.shape[-1] != self.latent_dim:
             raise ValueError(f"latents: expected a last dimension of {self.latent_dim}, got {latents.shape}")
         return latents @ self._weight + self._bias
+
+    def _unrolled(self, latents: FloatArray, actions: FloatArray) -> FloatArray:
+        """One run of the graph over `horizon` actions: (N, D), (N, horizon, A) -> (N, horizon, D)."""
+        return self._rollout.run(None, {"latent": latents, "actions": actions})[0]
 
     def _pair(self, latents: FloatArray, actions: FloatArray, ndim: int) -> tuple[FloatArray, FloatArray]:
         latents = np.ascontiguousarray(latents, np.float32)
@@ -150,7 +142,7 @@ def _tensor(tensors: dict[str, FloatArray], name: str, shape: tuple[int, ...], m
 def _session(
     contents: Mapping[str, bytes],
     file: str,
-    chosen: list[str],
+    providers: list[Any],
     inputs: list[list[int | None]],
     output: list[int | None],
 ) -> Any:
@@ -163,7 +155,7 @@ def _session(
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(contents[file], options, providers=chosen)
+        session = onnxruntime.InferenceSession(contents[file], options, providers=providers)
     except Exception as error:  # onnxruntime raises its own types, none of them a ValueError
         raise ModelRefused(f"{file}: expected an ONNX model that loads, found {error}") from error
     for what, nodes, expected in (

@@ -16,6 +16,7 @@ from wm_vla_ros.world_models.manifest import (
     read_manifest,
 )
 from wm_vla_ros.world_models.protocol import WorldModel
+from wm_vla_ros.world_models.runtimes import open_runtime
 
 if TYPE_CHECKING:
     from wm_vla_ros.robots.spec import RobotSpec
@@ -23,13 +24,7 @@ if TYPE_CHECKING:
 Loader = Callable[[Manifest, dict[str, bytes], str], WorldModel]
 
 
-def _latent_dynamics(manifest: Manifest, contents: dict[str, bytes], device: str) -> WorldModel:
-    from wm_vla_ros.world_models.onnx_runtime import OnnxWorldModel
-
-    return OnnxWorldModel(manifest, contents, device)
-
-
-FAMILIES: dict[str, Loader] = {"latent_dynamics": _latent_dynamics}
+FAMILIES: dict[str, Loader] = {"latent_dynamics": open_runtime}
 
 
 def available(folder: Path | None = None) -> tuple[str, ...]:
@@ -65,12 +60,12 @@ def load(
     *,
     encoder_id: str | None = None,
     latent_dim: int | None = None,
-    device: str = "cpu",
+    runtime: str = "onnx",
 ) -> WorldModel:
     """Open the world model called `name`, or in the folder `name`, after checking all of it.
 
     robot: refuse a model of another robot, action scale, tick or proprioception. encoder_id, latent_dim:
-    refuse another latent space. device: "cpu", "cuda", or "auto" (CUDA where there is one).
+    refuse another latent space. runtime: of `runtimes.RUNTIMES`.
     Raises ModelRefused, a ValueError that says what was expected and what was found.
     """
     folder = find(name)
@@ -82,4 +77,4 @@ def load(
     if encoder_id is not None:
         manifest.check_encoder(encoder_id)
     manifest.check_dimensions(latent_dim)
-    return FAMILIES[manifest.family](manifest, read_files(folder, manifest), device)
+    return FAMILIES[manifest.family](manifest, read_files(folder, manifest), runtime)

@@ -11,14 +11,33 @@ import typer
 from wm_vla_ros.commands import JsonFlag
 from wm_vla_ros.config import defaults
 
+_BUDGETS = (
+    "mppi_colored:16x2x6,mppi_colored:24x2x6,mppi_colored:16x3x6,mppi_colored:64x4x4,"
+    "mppi_colored:64x2x10,mppi_spline:64x2x10,icem:24x2x6,icem:64x2x10,cem:64x2x10"
+)
+# TD-MPC2's samples and iterations, at the stack's own horizon: what a GPU is for.
+_RUNTIME_BUDGET = "mppi_spline:512x6x10"
+
 
 def plan(
     budgets: Annotated[
-        str, typer.Option(help="Ours: SAMPLER:SAMPLESxITERATIONSxHORIZON, with commas between.")
-    ] = (
-        "mppi_colored:16x2x6,mppi_colored:24x2x6,mppi_colored:16x3x6,mppi_colored:64x4x4,"
-        "mppi_colored:64x2x10,mppi_spline:64x2x10,icem:24x2x6,icem:64x2x10,cem:64x2x10"
-    ),
+        str | None,
+        typer.Option(
+            help="Ours: SAMPLER:SAMPLESxITERATIONSxHORIZON, with commas between. "
+            f"Default: nine of them; with --runtime {_RUNTIME_BUDGET}."
+        ),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Time the fast loop's own plans instead, with the world model under this runtime: onnx, "
+            "onnx-shards, torch, torch-bf16, onnx-gpu, cuda-graph, cuda-graph-bf16, or auto."
+        ),
+    ] = None,
+    world_model: Annotated[
+        str, typer.Option(help="World model of --runtime: name in models/ or folder.")
+    ] = defaults().world_model,
+    robot: Annotated[str, typer.Option(help="Robot of --runtime.")] = defaults().robot,
     seeds: Annotated[int, typer.Option(min=2, max=1000, help="Episodes of each for the return.")] = 20,
     repeats: Annotated[int, typer.Option(min=20, max=100_000, help="Plans of ours that are timed.")] = 500,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes, for the returns.")] = 2,
@@ -29,13 +48,25 @@ def plan(
 
     Time: networks of the named sizes with random weights, one thread. Worth: the closed-loop return of the
     same sampler at the same budget on a seven-link arm that follows a moving target, true dynamics.
+
+    With --runtime: the fast loop's own planner on the trained world model, none of its plans cut short.
     """
     from wm_vla_ros.commands.progress import bar
     from wm_vla_ros.evaluation.plan_bench.bench import parse_budget, run
     from wm_vla_ros.report import Report, conditions, emit
 
-    chosen = [parse_budget(text) for text in budgets.split(",")]
+    texts = budgets or (_BUDGETS if runtime is None else _RUNTIME_BUDGET)
+    chosen = [parse_budget(text) for text in texts.split(",")]
     before = conditions()
+    if runtime is not None:
+        from wm_vla_ros.evaluation.plan_bench.runtime import run_runtime
+
+        if png is not None:
+            raise ValueError("--png shows return over time, and --runtime measures no return")
+        with bar("ticks", 1.0) as progress:
+            figures = run_runtime(runtime, chosen, repeats, world_model, robot, progress)
+        emit(Report("bench plan", {"world_model": world_model, **before}, figures), json)
+        return
     with bar("planners", 1.0) as progress:
         figures = run(chosen, seeds, repeats, workers, progress)
     if png is not None:

@@ -129,6 +129,8 @@ def run(
     """
     import torch
 
+    if any(budget.sampler == "gradient" for budget in budgets):
+        raise ValueError("the task of the returns has no gradient: time the sampler with --runtime torch")
     torch.set_num_threads(1)
     torch.manual_seed(0)
     textbook = _returns("textbook", partial(_cold_cem, TEXTBOOK), seeds, workers, warm=False)

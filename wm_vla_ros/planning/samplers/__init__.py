@@ -7,13 +7,24 @@ from collections.abc import Callable
 import numpy as np
 
 from wm_vla_ros.planning.samplers.cem import Cem
+from wm_vla_ros.planning.samplers.gradient import Gradient
 from wm_vla_ros.planning.samplers.icem import Icem
 from wm_vla_ros.planning.samplers.limits import MotionLimits
 from wm_vla_ros.planning.samplers.mppi import Mppi
 from wm_vla_ros.planning.samplers.noise import colored_basis, spline_basis
 from wm_vla_ros.planning.samplers.sampler import NoFiniteCost, Sampler, SamplerConfig, Solution
 
-__all__ = ["SAMPLERS", "MotionLimits", "NoFiniteCost", "Sampler", "SamplerConfig", "Solution", "make_sampler"]
+__all__ = [
+    "SAMPLERS",
+    "Gradient",
+    "MotionLimits",
+    "Mppi",
+    "NoFiniteCost",
+    "Sampler",
+    "SamplerConfig",
+    "Solution",
+    "make_sampler",
+]
 
 _KNOTS = 4
 _COLOR = 3.0
@@ -23,6 +34,7 @@ SAMPLERS: dict[str, Callable[[SamplerConfig, np.random.Generator], Sampler]] = {
     "mppi_colored": lambda config, rng: Mppi(config, rng, basis=colored_basis(config.horizon, _COLOR)),
     "icem": Icem,
     "cem": Cem,
+    "gradient": Gradient,
 }
 
 

@@ -29,9 +29,9 @@ class Mppi(Sampler):
         shrink: float = 0.5,
     ) -> None:
         super().__init__(config, rng)
-        self._basis = basis
-        self._temperature = temperature
-        self._shrink = np.float32(shrink)
+        self.basis = basis
+        self.temperature = temperature
+        self.shrink = np.float32(shrink)
 
     def _begin(self, given: FloatArray, shift: int) -> None:
         self._centres, self._spread = given, self._sigma
@@ -40,18 +40,18 @@ class Mppi(Sampler):
         """The centres, then smooth perturbations of each in turn."""
         centres = self._centres
         count = self.config.samples - len(centres)
-        shape = (count, self._basis.shape[1], len(self._sigma))
-        noise = self._basis @ (self._rng.standard_normal(shape, dtype=np.float32) * self._spread)
+        shape = (count, self.basis.shape[1], len(self._sigma))
+        noise = self.basis @ (self._rng.standard_normal(shape, dtype=np.float32) * self._spread)
         return np.concatenate([centres, centres[np.arange(count) % len(centres)] + noise])
 
     def _learn(self, population: FloatArray, costs: NDArray[np.float64], best: FloatArray) -> None:
         lowest = costs.min()
         spread = np.partition(costs, len(costs) // 4)[len(costs) // 4] - lowest
-        weights = np.exp(-(costs - lowest) / max(self._temperature * spread, 1e-9))
+        weights = np.exp(-(costs - lowest) / max(self.temperature * spread, 1e-9))
         weights = (weights / weights.sum()).astype(np.float32)
         self._mean = (weights @ population.reshape(len(population), -1)).reshape(best.shape)
         self._centres = np.stack([self._mean, best])
-        self._spread = self._spread * self._shrink
+        self._spread = self._spread * self.shrink
 
     def _answer(self, best: FloatArray) -> FloatArray:
         return self._mean

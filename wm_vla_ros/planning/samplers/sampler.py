@@ -13,6 +13,7 @@ from wm_vla_ros.planning.samplers.limits import MotionLimits
 from wm_vla_ros.types import FloatArray
 
 Cost = Callable[[FloatArray], NDArray[np.float64]]
+Slope = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,22 @@ class Sampler(ABC):
         *,
         shift: int = 1,
         last: FloatArray | None = None,
+        gradient: Slope | None = None,
     ) -> Solution:
         """The best sequence found. candidates: each (H, A), at least one; all are judged, within the limits.
 
         cost: maps (N, H, A) to (N,). out_of_time is asked between iterations. shift: ticks since the last
         call's first action, for a sampler that remembers. last: (2, A) actions before the first, from which
-        the motion limits count; at rest when not given. Raises NoFiniteCost when no sample of the first
-        population has a finite cost, and ValueError on a candidate of another shape.
+        the motion limits count; at rest when not given. gradient: of each sequence's cost, (N, H, A) to
+        (N, H, A), for a sampler that descends. Raises NoFiniteCost when no sample of the first population has
+        a finite cost, and ValueError on a candidate of another shape.
         """
         config = self.config
         shape = (config.horizon, len(config.sigma))
         given = np.stack([np.asarray(candidate, np.float32) for candidate in candidates])
         if given.shape[1:] != shape or len(given) >= config.samples:
             raise ValueError(f"candidates are {given.shape}, need fewer than {config.samples} of {shape}")
+        self._gradient = gradient
         self._begin(given, shift)
         best, best_cost, done = given[0], np.inf, 0
         for iteration in range(config.iterations):
