@@ -30,7 +30,7 @@ class MpcConfig(Weights):
     )
     pace: float = 1.7
     max_speed: float = 0.45
-    max_acceleration: float = 2.0
+    max_acceleration: float = 2.5
     max_jerk: float = 75.0
     lead: float = 0.006
     belief_gain: float = 0.0

@@ -28,7 +28,7 @@ class Weights:
     weight_latent: float = _weight(0.05, "the latent's distance from the goal's path")
     weight_latent_point: float = _weight(0.0, "the latent's distance from the goal's last point")
     weight_chunk: float = _weight(0.0, "the deviation from the slow policy's own motion")
-    weight_smoothness: float = _weight(0.1, "changes of action")
+    weight_smoothness: float = _weight(0.02, "changes of action")
     weight_effort: float = _weight(0.0, "squared speed and turn of the tool")
     weight_workspace: float = _weight(1.0, "the tip's depth below lowest_tip")
     weight_joint_limits: float = _weight(0.0, "nearness to the ends of the joints' ranges")
