@@ -199,3 +199,11 @@ def test_nothing_is_trained_on_play_or_over_an_existing_folder(demonstrations: P
 def test_a_budget_is_steps_or_minutes(wrong: dict) -> None:
     with pytest.raises(ValueError, match="steps"):
         PolicyTraining(**wrong)
+
+
+@pytest.mark.parametrize("unknown", ["so101_no_such_policy", "owner/name"])
+def test_a_policy_to_go_on_from_that_is_not_here_is_refused_before_any_data_is_read(
+    tmp_path: Path, unknown: str
+) -> None:
+    with pytest.raises(ValueError, match=unknown):
+        train([tmp_path / "no_data"], tmp_path / "out", PolicyTraining(steps=1), start_from=Path(unknown))

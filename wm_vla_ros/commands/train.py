@@ -59,7 +59,9 @@ def policy(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     cameras: Annotated[str, typer.Option(help="Cameras to look at, separated by commas.")] = "front",
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.", min=1e-6, max=1.0)] = 1e-3,
-    start_from: Annotated[Path | None, typer.Option(help="Trained policy to go on from.")] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Policy to go on from: name in models/ or folder.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Train the policy of the slow loop on demonstrations, by behaviour cloning."""

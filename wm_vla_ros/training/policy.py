@@ -27,6 +27,7 @@ from wm_vla_ros.training.policy_data import (
 from wm_vla_ros.training.policy_files import save_policy
 from wm_vla_ros.vla.keypoint_chunk.configuration_keypoint_chunk import KeypointChunkConfig
 from wm_vla_ros.vla.keypoint_chunk.modeling_keypoint_chunk import KeypointChunkPolicy, words_of
+from wm_vla_ros.vla.policy import resolve
 
 Progress = Callable[[float, str], None]
 _EVALUATIONS = 20
@@ -74,11 +75,13 @@ def train(
 ) -> Report:
     """Train on demonstrations and write the policy to the new folder `out`.
 
-    start_from: a policy of this kind to go on from. progress: called with the share done and a note.
+    start_from: a policy of this kind to go on from, a name in models/ or a folder. progress: called with the share done and a note.
     Raises FileExistsError when `out` exists, ValueError for data that do not fit.
     """
     if out.exists():
         raise FileExistsError(f"{out} exists already; a model is never overwritten: give another path")
+    if start_from is not None:
+        start_from = _folder(start_from)
     _seed_everything(training)
     data = load_demonstrations(datasets, training.cameras)
     samples, held_out = split_samples(data, training.chunk, training.held_out, training.seed)
@@ -258,6 +261,13 @@ def _has_bfloat16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _folder(policy: Path) -> Path:
+    folder = Path(resolve(str(policy)))
+    if not folder.is_dir():
+        raise ValueError(f"{policy}: training goes on from a folder or a name in models/, not from a hub id")
+    return folder
 
 
 def _read_stats(folder: Path) -> dict[str, dict[str, Any]]:
