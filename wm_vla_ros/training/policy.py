@@ -75,8 +75,8 @@ def train(
 ) -> Report:
     """Train on demonstrations and write the policy to the new folder `out`.
 
-    start_from: a policy of this kind to go on from, a name in models/ or a folder. progress: called with the share done and a note.
-    Raises FileExistsError when `out` exists, ValueError for data that do not fit.
+    start_from: a policy of this kind to go on from, a name in models/ or a folder. progress: called with the
+    share done and a note. Raises FileExistsError when `out` exists, ValueError for data that do not fit.
     """
     if out.exists():
         raise FileExistsError(f"{out} exists already; a model is never overwritten: give another path")
