@@ -96,3 +96,12 @@ def test_a_tick_computed_by_adding_never_falls_into_the_row_before(start: float,
 def test_to_dict_is_plain() -> None:
     assert to_dict(Fault(1.0, "stale", Severity.ERROR, "driver", "text"))["severity"] == 2
     assert to_dict(plan(rows=1))["actions"] == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
+
+
+def test_the_rest_of_a_plan_is_as_old_as_the_plan_and_no_longer() -> None:
+    value = plan(rows=4)
+    rest = value.rest(10.04, sequence=8)
+    np.testing.assert_array_equal(rest.actions, value.actions[2:])
+    assert (rest.stamp, rest.sequence, rest.start) == (value.stamp, 8, 10.04)
+    assert rest.end == pytest.approx(value.end)
+    assert value.rest(10.08, sequence=8) is None

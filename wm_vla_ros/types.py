@@ -13,7 +13,7 @@ each in [-1, 1] and scaled per tick by the robot's spec, and the gripper in [0, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 
 import numpy as np
@@ -154,6 +154,16 @@ class Plan:
         # Times are doubles on a clock that may have run for months: 1e7 s are exact to 2e-9 s.
         row = int(np.floor((now - self.start) / self.dt + 1e-6))
         return row if 0 <= row < len(self.actions) else None
+
+    def rest(self, start: float, sequence: int) -> Plan | None:
+        """What is left of it from `start` (seconds) on, as a plan of its own; None when nothing is.
+
+        It stays as old as the observation that it stems from, and nothing is added at its end.
+        """
+        row = self.index_at(start + 0.5 * self.dt)
+        if row is None:
+            return None
+        return replace(self, sequence=sequence, start=start, actions=self.actions[row:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,20 @@ def test_what_was_planned_stands_in_for_what_is_not_reported_yet(timeline) -> No
     assert timeline.at(3.5 * DT)[0] == pytest.approx(0.3)
 
 
+def test_the_next_tick_keeps_the_drivers_phase(timeline) -> None:
+    assert ActionTimeline(DT).next_tick(0.123) == 0.123  # no phase to keep yet
+    assert timeline.next_tick(1.0 * DT) == pytest.approx(5 * DT)  # one that has passed cannot be planned for
+    assert timeline.next_tick(6.0 * DT) == pytest.approx(6 * DT)
+    assert timeline.next_tick(6.1 * DT) == pytest.approx(7 * DT)
+
+
+def test_the_last_two_actions_span_facts_and_plans(timeline) -> None:
+    assert ActionTimeline(DT).last_two(0.0) is None
+    timeline.planned(plan(5, [0.7, 0.8]))
+    np.testing.assert_array_equal(timeline.last_two(6 * DT), [act(0.4), act(0.7)])
+    np.testing.assert_array_equal(timeline.last_two(1 * DT), [act(0.0), act(0.0)])  # only one is known
+
+
 def test_a_report_overrules_the_plan(timeline) -> None:
     """The gate may have cut the planned action: what counts is what the arm was really told."""
     timeline.planned(plan(5, [0.7, 0.8]))

@@ -53,6 +53,13 @@ class ActionTimeline:
         """Time of the newest applied action."""
         return self._stamps[-1] if self._stamps else None
 
+    def next_tick(self, earliest: float) -> float:
+        """Time of the driver's next tick that is not before `earliest`; both in seconds."""
+        last = self.last_stamp
+        if last is None:
+            return earliest
+        return last + self._dt * max(1.0, np.ceil((earliest - last) / self._dt - 1e-6))
+
     def applied(self, applied: AppliedAction) -> None:
         """Record what the driver did. A repeated or older stamp is put in its place, never twice."""
         at = bisect_right(self._stamps, applied.stamp)
@@ -82,6 +89,14 @@ class ActionTimeline:
             if row is not None:
                 return plan.actions[row]
         return self._hold() if index else None
+
+    def last_two(self, time: float) -> FloatArray | None:
+        """(2, A) in force in the two ticks before `time` (seconds), oldest first; None as `at`.
+
+        Where only the newer is known, the older was the same.
+        """
+        before, last = (self.at(time - ticks * self._dt) for ticks in (1.5, 0.5))
+        return None if last is None else np.stack([last if before is None else before, last])
 
     def between(self, start: float, end: float) -> Span | None:
         """What was in force from `start` to `end` seconds; None when the history begins later.

@@ -27,11 +27,16 @@ def hold(rest: FloatArray) -> FloatArray:
     return actions
 
 
-def shifted(plan: Plan, start: float, horizon: int) -> FloatArray:
-    """The part of `plan` from `start` (seconds) on, its last action repeated up to `horizon` rows.
+def ticks_since(plan: Plan, start: float) -> int:
+    """Ticks from where `plan` starts to `start` (seconds), at least 0.
 
-    By time and not by count: a tick that was missed shifts by two.
+    By time and not by count: a tick that was missed counts too.
     """
-    row = max(0, round((start - plan.start) / plan.dt))
+    return max(0, round((start - plan.start) / plan.dt))
+
+
+def shifted(plan: Plan, start: float, horizon: int) -> FloatArray:
+    """The part of `plan` from `start` (seconds) on, its last action repeated up to `horizon` rows."""
+    row = ticks_since(plan, start)
     rows = np.minimum(np.arange(row, row + horizon), len(plan.actions) - 1)
     return plan.actions[rows]

@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +22,11 @@ from wm_vla_ros.belief.divergence import DivergenceWatch
 from wm_vla_ros.goals.buffer import GoalBuffer
 from wm_vla_ros.goals.path import GroundedPath
 from wm_vla_ros.goals.progress import PathProgress
-from wm_vla_ros.planning.candidates import check_chunk, hold, shifted
+from wm_vla_ros.planning.candidates import check_chunk
 from wm_vla_ros.planning.config import MpcConfig
-from wm_vla_ros.planning.objective import Objective, Rollouts, chunk_motion, chunk_trust
-from wm_vla_ros.planning.preview import tip_preview
-from wm_vla_ros.planning.samplers import MotionLimits, NoFiniteCost, Solution, make_sampler
-from wm_vla_ros.planning.torch_parts import parts_in_torch
+from wm_vla_ros.planning.problem import Formulation, Situation
+from wm_vla_ros.planning.samplers import NoFiniteCost
+from wm_vla_ros.planning.search import Search
 from wm_vla_ros.robots.linearised_arm import LinearisedArm, Lineariser
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
@@ -48,7 +46,6 @@ from wm_vla_ros.types import (
 from wm_vla_ros.world_models.protocol import WorldModel
 
 SOURCE = "mpc"
-_NO_FUTURES = np.zeros((0, 0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +86,13 @@ class MpcCore:
         self._belief = self._new_belief()
         self._divergence_watch = DivergenceWatch(self.config.divergence_bound, self.config.divergence_count)
         self._goals = GoalBuffer(model.encoder_id, model.latent_dim)
-        rng = np.random.default_rng(seed)
-        bounds = self.config.max_speed, self.config.max_acceleration, self.config.max_jerk
-        limits = MotionLimits.per_tick(*bounds, dt=spec.dt, scale=spec.translation_scale)
-        self._sampler = make_sampler(self.config.method, replace(self.config.sampler, limits=limits), rng)
         names = proprio_names(spec)
         self._proprio_tip = [names.index(f"tip.position.{axis}") for axis in "xyz"]
-        grounding = model.grounding_names
-        self._tip = [grounding.index(f"tip.{axis}") for axis in "xyz"]
-        self._preview = tip_preview(self.config, self.config.sampler.horizon, spec.translation_scale)
-        self._objective = Objective(self.config, model, self.config.sampler.horizon, spec)
+        self._tip = [model.grounding_names.index(f"tip.{axis}") for axis in "xyz"]
+        self._formulation = Formulation(model, spec, self.config)
+        self._objective = self._formulation.objective
+        self._search = Search(model, self._objective.terms, self.config, spec, seed)
         self._lineariser = Lineariser(spec) if self._objective.needs_arm else None
-        self._gradient, self._whole_plan = parts_in_torch(model, self._objective.terms, self._sampler, seed)
         self.shifted_plans = 0
         # Written by on_* under the lock, read by tick under the lock.
         self._lock = threading.Lock()
@@ -192,7 +184,6 @@ class MpcCore:
         """Forget everything observed: a new episode."""
         self.clear_goal()
         with self._lock:
-            self._belief.reset()
             self._bias.reset()
             self._actuation.reset()
             self._actions = ActionTimeline(self._spec.dt)
@@ -241,122 +232,45 @@ class MpcCore:
         if self._joints_at is not None and now - self._joints_at > self.config.max_joint_age:
             self._fault(now, FaultCode.JOINTS_OLD, f"newest joints are {now - self._joints_at:.2f} s old")
             return None, nothing, 0, ""
-        start = self._next_driver_tick(now)
+        start = self._actions.next_tick(now + self.config.lead)
         latent = self._belief.predict(start) if self.config.predict else newest.observed
-        before, previous = (self._actions.at(start - ticks * self._spec.dt) for ticks in (1.5, 0.5))
-        if latent is None or previous is None:
+        last = self._actions.last_two(start)
+        if latent is None or last is None:
             return None, nothing, 0, ""
         if not np.all(np.isfinite(latent)):  # nor would any future from there be
             self._fault(now, FaultCode.NO_FINITE_COST, "the predicted state is not finite")
             return None, nothing, 0, ""
-        grounded = self._model.ground(latent[None])[0]
-        tip = grounded[self._tip]
-        horizon = self.config.sampler.horizon
-        at = self._progress.entered(path, tip, start)
-        shift = path.shift(grounded, at) if self.config.follow_objects else np.zeros_like(grounded)
-        at = self._progress.advance(path, tip - shift[self._tip])
-        schedule = path.schedule(at, horizon)
-        target_grounded, target_latents = path.points(schedule)
-        target_grounded = target_grounded + shift
         bias = np.zeros(7, np.float32)
         bias[:3] = self._bias.value
-        candidates = self._candidates(start, tip, target_grounded[:, self._tip], schedule, bias, previous)
-        z0 = np.repeat(latent[None], self.config.sampler.samples, axis=0)
-        chunk, trust = self._chunk(start, np.append(at, schedule), bias)
-        arm = self._arm(start)
-        last = np.stack([previous if before is None else before, previous])
-        asked = Rollouts(
-            _NO_FUTURES,
-            previous,
-            _NO_FUTURES,
-            _NO_FUTURES,
-            target_latents,
-            target_grounded,
-            path.latent_weight,
-            path.latents[-1],
-            chunk,
-            trust,
-            arm=arm,
+        chunk = self._chunks.get(path.goal.sequence)
+        situation = Situation(
+            start, latent, last, bias, self._divergence, path, chunk, self._last_plan, self._arm(start)
         )
-
-        def judge(actions: FloatArray) -> Rollouts:
-            latents = self._model.rollout(z0[: len(actions)], actions + bias)
-            joints = None if arm is None else arm.joints(actions)
-            grounded = self._model.ground(latents)
-            return replace(asked, actions=actions, latents=latents, grounded=grounded, joints=joints)
-
-        def cost(actions: FloatArray) -> NDArray[np.float64]:
-            return self._objective.cost(judge(actions))
+        problem = self._formulation.problem(situation, self._progress)
 
         def out_of_time() -> bool:
             return self._timer() - due > self.config.deadline
 
-        def search() -> Solution:
-            if self._whole_plan is not None:  # runs to its end: there is no way to look at the time in it
-                return self._whole_plan.solve(candidates, latent, bias, asked, last)
-            slope = None
-            if self._gradient is not None:
-                slope = partial(self._gradient, latent=latent, bias=bias, asked=asked)
-            shift = self._ticks_since_last_plan(start)
-            return self._sampler.solve(candidates, cost, out_of_time, shift=shift, last=last, gradient=slope)
-
-        if out_of_time() and (plan := self._rest_of_last_plan(start)) is not None:
-            self.shifted_plans += 1
-            self._actions.planned(plan)
-            return plan, nothing, 0, ""
-        for retry in (True, False):  # other noise may find a future that is finite
-            try:
-                begin = self._timer()
-                solution = search()
-                self._search_ms = (self._timer() - begin) * 1e3
-                break
-            except NoFiniteCost as error:
-                if not retry:
-                    self._fault(now, FaultCode.NO_FINITE_COST, str(error))
-                    return None, nothing, 0, ""
-        final = judge(solution.actions[None])
+        if out_of_time() and self._last_plan is not None:
+            rest = self._last_plan.rest(start, self._sequence + 1)
+            if rest is not None:
+                self._sequence += 1
+                self.shifted_plans += 1
+                self._actions.planned(rest)
+                return rest, nothing, 0, ""
+        begin = self._timer()
+        try:
+            solution = self._search.solve(problem, out_of_time)
+        except NoFiniteCost as error:
+            self._fault(now, FaultCode.NO_FINITE_COST, str(error))
+            return None, nothing, 0, ""
+        self._search_ms = (self._timer() - begin) * 1e3
+        final = problem.imagine(solution.actions[None])
         self._sequence += 1
         plan = Plan(newest.stamp, self._sequence, SOURCE, start, self._spec.dt, solution.actions)
         self._actions.planned(plan)
         self._last_plan = plan
         return plan, final.grounded[0][:, self._tip], solution.iterations, self._objective.dominant(final)
-
-    def _candidates(
-        self,
-        start: float,
-        tip: FloatArray,
-        target: FloatArray,
-        schedule: NDArray[np.float64],
-        bias: FloatArray,
-        previous: FloatArray,
-    ) -> list[FloatArray]:
-        """What the sampler starts from: the path followed best, the chunk itself, the last plan, HOLD."""
-        horizon = self.config.sampler.horizon
-        assert self._path is not None
-        chunk = self._chunks.get(self._path.goal.sequence) if self.config.chunk_candidate else None
-        rest = np.repeat(previous[None], horizon, axis=0)
-        if chunk is not None:
-            rows = np.minimum(schedule.astype(int), len(chunk.actions) - 1)
-            rest = chunk.actions[rows]
-        candidates = [self._preview(tip, target, previous + bias, rest) - bias, hold(rest)]
-        if chunk is not None:
-            candidates.append(rest - bias)
-        if self._last_plan is not None:
-            candidates.append(shifted(self._last_plan, start, horizon))
-        lower, upper = self.config.sampler.lower, self.config.sampler.upper
-        return [np.clip(candidate, lower, upper).astype(np.float32) for candidate in candidates]
-
-    def _chunk(
-        self, start: float, at: NDArray[np.float64], bias: FloatArray
-    ) -> tuple[FloatArray | None, float]:
-        """The chunk's motion (H, A) between the path ticks `at` (H + 1,), the drift taken off; its trust."""
-        assert self._path is not None
-        chunk, config = self._chunks.get(self._path.goal.sequence), self.config
-        if chunk is None or config.weight_chunk == 0.0:
-            return None, 0.0
-        age = start - chunk.stamp
-        trust = chunk_trust(age, self._divergence, config.chunk_half_life, config.chunk_half_divergence)
-        return chunk_motion(chunk.actions, at) - bias, trust
 
     def _arm(self, start: float) -> LinearisedArm | None:
         """The arm about its last command, for an objective that asks for it."""
@@ -366,31 +280,6 @@ class MpcCore:
         sent = self._actions.between(last + self._spec.dt, start)
         assert sent is not None  # of the future something is always known
         return self._arm_commanded.after(sent.actions)
-
-    def _rest_of_last_plan(self, start: float) -> Plan | None:
-        """The last plan from `start` (s) on, as a plan of its own; None when it has none or has run out.
-
-        It stays as old as the observation that it stems from, and nothing is added at its end.
-        """
-        last = self._last_plan
-        row = None if last is None else last.index_at(start + 0.5 * self._spec.dt)
-        if last is None or row is None:
-            return None
-        self._sequence += 1
-        return replace(last, sequence=self._sequence, start=start, actions=last.actions[row:])
-
-    def _ticks_since_last_plan(self, start: float) -> int:
-        """By time and not by count: a tick that was missed counts too."""
-        return (
-            0 if self._last_plan is None else max(0, round((start - self._last_plan.start) / self._spec.dt))
-        )
-
-    def _next_driver_tick(self, now: float) -> float:
-        last, dt = self._actions.last_stamp, self._spec.dt
-        earliest = now + self.config.lead
-        if last is None:
-            return earliest
-        return last + dt * max(1.0, np.ceil((earliest - last) / dt - 1e-6))
 
     def _watch_divergence(self, correction: Correction) -> None:
         if not self._divergence_watch.update(correction.divergence):
