@@ -142,7 +142,7 @@ def described(settings: DelaySettings, calibration: Calibration) -> dict[str, An
         "rtc": "prefix mask of LeRobot's RTCProcessor as a blend: the policy is a regression, with no "
         "denoising to guide; exponential schedule, frozen d, soft up to chunk - max(d, 1)",
         "asynchronous_baselines": "merge absolute positions of the commanded tip, as the published systems' "
-        "actions are; rows numbered by executed actions; at most 0.45 m/s, as ours, and 5 m/s^2 (ours 2)",
+        "actions are; rows numbered by executed actions; at most 0.45 m/s, as ours, and 5 m/s^2 (ours 2.5)",
         "return": "negative mean task time, failures at the time limit",
         "seam_velocity_jump": f"commanded tip velocity after the gate, at {_LATE * 1e3:g} ms, all but drift",
         "path_jerk": "RMS of the measured tip's jerk per episode, likewise",

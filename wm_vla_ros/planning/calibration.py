@@ -13,7 +13,7 @@ from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import MpcCore
 from wm_vla_ros.planning.objective import LatentTracking, Rollouts, TipTracking
 from wm_vla_ros.planning.rehearsal import rehearse, still_observation
-from wm_vla_ros.planning.samplers.noise import spline_basis
+from wm_vla_ros.planning.samplers.noise import KNOTS, spline_basis
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.world_models.manifest import ModelRefused
 from wm_vla_ros.world_models.protocol import WorldModel
@@ -181,7 +181,7 @@ def _costs(model: WorldModel, start: NDArray, actions: NDArray, config: MpcConfi
 def _candidates(model: WorldModel, config: MpcConfig) -> tuple[NDArray, NDArray]:
     """Latents (N, D), all the same, and actions (N, H, A), smooth and at random."""
     rng, size = np.random.default_rng(0), config.sampler
-    basis = spline_basis(size.horizon, 4)
+    basis = spline_basis(size.horizon, KNOTS)
     noise = rng.standard_normal((_CANDIDATES, basis.shape[1], len(size.sigma)), dtype=np.float32)
     actions = np.clip(basis @ noise * np.asarray(size.sigma), size.lower, size.upper)
     seen = still_observation(model, 0.0)

@@ -11,17 +11,17 @@ from wm_vla_ros.planning.samplers import SamplerConfig
 @dataclass(frozen=True, slots=True)
 class MpcConfig(Weights):
     """Settings of the fast loop; metres, seconds, action units. What plans are judged by: `Weights`.
-    method: of SAMPLERS.
 
-    pace: path ticks per control tick. max_speed, max_acceleration, max_jerk: of the tip, m/s, m/s^2, m/s^3;
-    the speed is what play has shown the world model. lead: least time between the start of
+    method: of SAMPLERS. pace: path ticks per control tick. max_speed, max_acceleration, max_jerk: of the tip,
+    m/s, m/s^2, m/s^3; the speed is what play has shown the world model. lead: least time between the start of
     planning and the plan's first action. belief_gain: share of an image's news that is believed, 0 to have it
     estimated. divergence_bound, divergence_count: how far, and how many times in a row, prior and observation
     may part before the belief starts anew from the measurement, and then before the arm holds.
     max_observation_age, max_joint_age: no plan is made on older images, or on older joint measurements.
+    deadline: from when a tick was due; no iteration starts later. bias: False estimates no drift.
     predict: False plans from the newest image as if it were now. chunk_candidate: False keeps the slow
     policy's chunk from the sampler. follow_objects: False leaves the path where the policy saw its object.
-    All three are parts that `wm-vla bench delay` takes away to show their worth.
+    The last three are parts that `wm-vla bench delay` takes away to show their worth.
     """
 
     method: str = "mppi_spline"

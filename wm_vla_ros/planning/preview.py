@@ -19,7 +19,7 @@ class Preview:
     turns before the path does, where following it point by point would overrun.
     """
 
-    def __init__(self, horizon: int, scale: float, smoothness: float, terminal: float = 3.0) -> None:
+    def __init__(self, horizon: int, scale: float, smoothness: float, terminal: float = TERMINAL) -> None:
         """scale: metres per tick at an action of 1. terminal: weight of the last tick; others have 1."""
         self._scale = scale
         weights = np.ones(horizon)
@@ -49,4 +49,4 @@ def tip_preview(weights: Weights, horizon: int, scale: float) -> Preview:
     """
     distance = weights.weight_tip / TIP_SCALE**2
     change = weights.weight_smoothness / (CHANGE_SCALE * scale) ** 2
-    return Preview(horizon, scale, change / max(distance, 1e-12), TERMINAL)
+    return Preview(horizon, scale, change / max(distance, 1e-12))

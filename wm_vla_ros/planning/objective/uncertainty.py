@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.planning.objective.term import Rollouts
+from wm_vla_ros.planning.objective.tracking import TIP_SCALE
 from wm_vla_ros.world_models.heads import Heads
 
 
@@ -20,7 +21,7 @@ class Uncertainty:
 
     weight: float
     heads: Heads
-    scale: float = 0.005
+    scale: float = TIP_SCALE
     name: str = "uncertainty"
 
     def cost(self, rollouts: Rollouts) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from wm_vla_ros.planning.samplers.gradient import Gradient
 from wm_vla_ros.planning.samplers.icem import Icem
 from wm_vla_ros.planning.samplers.limits import MotionLimits
 from wm_vla_ros.planning.samplers.mppi import Mppi
-from wm_vla_ros.planning.samplers.noise import colored_basis, spline_basis
+from wm_vla_ros.planning.samplers.noise import KNOTS, colored_basis, spline_basis
 from wm_vla_ros.planning.samplers.sampler import NoFiniteCost, Sampler, SamplerConfig, Solution
 
 __all__ = [
@@ -26,11 +26,10 @@ __all__ = [
     "make_sampler",
 ]
 
-_KNOTS = 4
 _COLOR = 3.0
 
 SAMPLERS: dict[str, Callable[[SamplerConfig, np.random.Generator], Sampler]] = {
-    "mppi_spline": lambda config, rng: Mppi(config, rng, basis=spline_basis(config.horizon, _KNOTS)),
+    "mppi_spline": lambda config, rng: Mppi(config, rng, basis=spline_basis(config.horizon, KNOTS)),
     "mppi_colored": lambda config, rng: Mppi(config, rng, basis=colored_basis(config.horizon, _COLOR)),
     "icem": Icem,
     "cem": Cem,

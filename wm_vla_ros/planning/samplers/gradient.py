@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_vla_ros.planning.samplers.noise import spline_basis
+from wm_vla_ros.planning.samplers.noise import KNOTS, spline_basis
 from wm_vla_ros.planning.samplers.sampler import Sampler, SamplerConfig
 from wm_vla_ros.types import FloatArray
 
-_KNOTS = 4
 _EPSILON = 1e-8
 
 
@@ -39,7 +38,7 @@ class Gradient(Sampler):
         beta: tuple[float, float] = (0.7, 0.9),
     ) -> None:
         super().__init__(config, rng)
-        self._basis = spline_basis(config.horizon, _KNOTS)
+        self._basis = spline_basis(config.horizon, KNOTS)
         self._kept = max(2, round(kept_share * config.samples))
         self._step = np.float32(rate) * self._sigma
         self._beta = beta

@@ -64,6 +64,5 @@ def _within(vectors: FloatArray, length: float) -> FloatArray:
     Nearest points of a ball lie no farther apart than the points that they are nearest to: that is why one
     bound after another does not break the one before.
     """
-    size = np.sqrt(np.einsum("na,na->n", vectors, vectors))
     size = np.sqrt(np.einsum("na,na->n", vectors, vectors) + _TINY)
     return vectors * np.minimum(np.float32(1.0), np.float32(length) / size)[:, None]

@@ -10,6 +10,9 @@ import numpy as np
 
 from wm_vla_ros.types import FloatArray
 
+# Of a spline over a horizon.
+KNOTS = 4
+
 
 def spline_basis(horizon: int, knots: int) -> FloatArray:
     """(horizon, knots) matrix of a natural cubic spline through equally spaced knots."""
