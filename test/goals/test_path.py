@@ -16,7 +16,16 @@ LINE = np.array([0.2, 0.0, 0.1]) + np.linspace(0.0, 1.0, STEPS)[:, None] * [0.0,
 @pytest.fixture(scope="module")
 def line(make_goal, linear_model) -> GroundedPath:
     """3 mm a tick along y."""
-    return GroundedPath(make_goal(LINE), linear_model, pace=2.0)
+    return GroundedPath(make_goal(LINE), linear_model, pace=2.0, contact_pace=1.0)
+
+
+@pytest.fixture(scope="module")
+def push(make_goal, linear_model) -> GroundedPath:
+    """The same, but the cube moves along from step 20 to step 30."""
+    cubes = np.tile([0.2, 0.1, 0.0125], (STEPS, 1))
+    cubes[20:30, 1] += 0.003 * np.arange(10)
+    cubes[30:, 1] += 0.03
+    return GroundedPath(make_goal(LINE, cubes), linear_model, pace=2.0, contact_pace=1.0)
 
 
 def test_grounded_points_are_those_of_the_goal(line) -> None:
@@ -46,7 +55,7 @@ def test_progress_never_runs_backwards(line) -> None:
 def test_a_path_that_folds_is_gone_along_and_not_cut_short(make_goal, linear_model) -> None:
     """Up, and down again beside it: the way down is as near as the way up, and must not be jumped to."""
     there_and_back = np.concatenate([LINE, LINE[::-1]])
-    path = GroundedPath(make_goal(there_and_back), linear_model, pace=1.0)
+    path = GroundedPath(make_goal(there_and_back), linear_model, pace=1.0, contact_pace=1.0)
     progress = 0.0
     for i in range(len(LINE)):
         progress = path.advance(LINE[i].astype(np.float32), progress)
@@ -64,21 +73,36 @@ def test_an_arm_that_went_ahead_enters_where_it_is(line) -> None:
     assert line.entry(LINE[12].astype(np.float32), 10.2) == pytest.approx(12.0, abs=1.0)
 
 
+def test_free_space_is_travelled_at_one_pace_and_contact_at_another(line, push) -> None:
+    assert np.all(line.pace == 2.0)
+    assert np.all(push.pace[20:30] == 1.0)
+    assert np.all(push.pace[15:20] == 1.0)  # care begins before contact
+    assert push.pace[0] == 2.0
+    assert push.pace[-1] == 2.0
+
+
+def test_a_still_cube_that_the_grounding_head_sees_shiver_is_not_contact(make_goal, linear_model) -> None:
+    noise = np.random.default_rng(0).normal(0.0, 5e-5, (STEPS, 3))
+    goal = make_goal(LINE, noise + np.array([0.2, 0.1, 0.0125]))
+    assert np.all(GroundedPath(goal, linear_model, pace=2.0, contact_pace=1.0).pace == 2.0)
+
+
 @given(start=st.floats(0.0, STEPS - 1.0), ticks=st.integers(1, 30))
 def test_a_schedule_goes_forwards_at_the_path_s_pace_and_stops_at_its_end(
-    line, start: float, ticks: int
+    push, start: float, ticks: int
 ) -> None:
-    schedule = line.schedule(start, ticks)
+    schedule = push.schedule(start, ticks)
     steps = np.diff(np.concatenate([[start], schedule]))
     assert schedule.shape == (ticks,)
     assert np.all(steps >= 0)
     assert np.all(steps <= 2.0 + 1e-9)
     assert schedule[-1] <= STEPS - 1
-    assert line.schedule(STEPS - 1.0, 5) == pytest.approx([STEPS - 1.0] * 5)
+    assert push.schedule(STEPS - 1.0, 5) == pytest.approx([STEPS - 1.0] * 5)
 
 
-def test_a_schedule_at_twice_the_policy_s_pace(line) -> None:
+def test_a_schedule_in_free_space_and_through_contact(line, push) -> None:
     np.testing.assert_allclose(line.schedule(3.0, 4), [5.0, 7.0, 9.0, 11.0])
+    np.testing.assert_allclose(push.schedule(22.0, 4), [23.0, 24.0, 25.0, 26.0])
 
 
 @given(at=st.lists(st.floats(0.0, STEPS - 1.0), min_size=1, max_size=10))
@@ -91,7 +115,7 @@ def test_points_between_steps_are_interpolated(line, linear_model, at) -> None:
 
 
 def test_a_single_point_is_a_path_to_stand_on(make_goal, linear_model) -> None:
-    path = GroundedPath(make_goal(LINE[0]), linear_model, pace=2.0)
+    path = GroundedPath(make_goal(LINE[0]), linear_model, pace=2.0, contact_pace=1.0)
     assert path.steps == 1
     assert path.progress_at(50.0) == 0.0
     np.testing.assert_array_equal(path.schedule(0.0, 3), 0.0)
@@ -108,7 +132,9 @@ AT_THE_END = LINE[-1] + [0.0, 0.02, -0.08]
 def approach(make_goal, linear_model) -> GroundedPath:
     """Down to a cube that stands still."""
     tips = LINE - [0.0, 0.0, 0.08] * np.linspace(0.0, 1.0, STEPS)[:, None]
-    return GroundedPath(make_goal(tips, np.tile(AT_THE_END, (STEPS, 1))), linear_model, pace=1.0)
+    return GroundedPath(
+        make_goal(tips, np.tile(AT_THE_END, (STEPS, 1))), linear_model, pace=1.0, contact_pace=1.0
+    )
 
 
 def present(path: GroundedPath, at: int, moved: tuple[float, float, float]) -> np.ndarray:
@@ -142,5 +168,5 @@ def test_a_path_that_pushes_its_object_is_about_where_that_is_to_go(make_goal, l
     """Shifted with a cube that slipped, it would end beside the pad by as much."""
     tips = np.array([0.2, 0.0, 0.02]) + np.linspace(0.0, 1.0, STEPS)[:, None] * [0.0, 0.12, 0.0]
     cubes = tips + np.array([0.0, 0.025, 0.0])
-    path = GroundedPath(make_goal(tips, cubes), linear_model, pace=1.0)
+    path = GroundedPath(make_goal(tips, cubes), linear_model, pace=1.0, contact_pace=1.0)
     assert not path.shift(present(path, 30, (-0.013, 0.0, 0.0)), 30.0).any()

@@ -16,7 +16,7 @@ BEGIN, DT = 10.0, 0.02
 
 @pytest.fixture
 def line(make_goal, linear_model) -> GroundedPath:
-    return GroundedPath(make_goal(LINE), linear_model, pace=2.0)
+    return GroundedPath(make_goal(LINE), linear_model, pace=2.0, contact_pace=2.0)
 
 
 def tip(row: int) -> np.ndarray:

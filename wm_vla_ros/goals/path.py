@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 from wm_vla_ros.types import LatentGoal
 from wm_vla_ros.world_models.protocol import WorldModel
 
+# A cube that is imagined to move by more than this per tick is being pushed (noise is a fifth of it), metres.
+_MOVING = 0.0005
+# Ticks before and after imagined contact that are travelled at its pace as well.
+_CAUTION = 8
 # How many ticks along the path one look may advance.
 _AHEAD = 4
 # A path leads to an object when its tip comes as near as this, and leaves the object about there, metres.
@@ -22,11 +26,11 @@ _ABOUT = 0.002
 class GroundedPath:
     """A goal's path through the world model's grounding head.
 
-    latents: (S, D). latent_weight: (D,) or one for all. grounded: (S, G) metres. pace: path ticks that may
-    pass per control tick.
+    latents: (S, D). latent_weight: (D,) or one for all. grounded: (S, G) metres. haste: the greater pace.
+    pace: (S,) path ticks that may pass per control tick, fewer where the path is imagined to touch something.
     """
 
-    def __init__(self, goal: LatentGoal, model: WorldModel, pace: float) -> None:
+    def __init__(self, goal: LatentGoal, model: WorldModel, pace: float, contact_pace: float) -> None:
         self.goal = goal
         self.latents = goal.embeddings
         precision = np.ones(1, np.float32) if goal.precision is None else goal.precision
@@ -36,7 +40,8 @@ class GroundedPath:
         self.tip = [names.index(f"tip.{axis}") for axis in "xyz"]
         self.cubes = [i for i, name in enumerate(names) if "cube" in name]
         self._approached = self._nearest_object()
-        self.pace = pace
+        self.haste = pace
+        self.pace = self._paces(pace, contact_pace)
 
     @property
     def steps(self) -> int:
@@ -53,7 +58,7 @@ class GroundedPath:
         and not the nearest: a path that leads up and down again is near itself, and its beginning is the
         part that must not be skipped.
         """
-        last = int(min(self.steps - 1, np.ceil(self.pace * self.progress_at(now)) + _AHEAD))
+        last = int(min(self.steps - 1, np.ceil(self.haste * self.progress_at(now)) + _AHEAD))
         distance = np.linalg.norm(self.grounded[: last + 1, self.tip] - tip, axis=1)
         return float(np.argmax(distance <= distance.min() + _ABOUT))
 
@@ -92,7 +97,12 @@ class GroundedPath:
 
     def schedule(self, start: float, ticks: int) -> NDArray[np.float64]:
         """Path ticks (ticks,) to be at after each of the next control ticks, from `start`."""
-        return np.minimum(start + self.pace * np.arange(1, ticks + 1), self.steps - 1.0)
+        out = np.empty(ticks)
+        at = start
+        for i in range(ticks):
+            at = min(at + self.pace[min(int(at), self.steps - 1)], self.steps - 1.0)
+            out[i] = at
+        return out
 
     def points(self, at: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Grounded points (n, G) in metres and latents (n, D) at fractional path ticks `at` (n,)."""
@@ -113,3 +123,11 @@ class GroundedPath:
         x, y = objects[nearest][:2].tolist()
         travelled = np.hypot(*(self.grounded[:, [x, y]] - self.grounded[0, [x, y]]).T).max()
         return (x, y) if distance[nearest] < _NEAR and travelled < _STANDS else None
+
+    def _paces(self, pace: float, contact_pace: float) -> NDArray[np.float64]:
+        if self.steps == 1:
+            return np.ones(1)
+        moved = np.diff(self.grounded[:, self.cubes], axis=0).reshape(self.steps - 1, -1, 3)
+        pushing = np.append(np.linalg.norm(moved, axis=2).max(axis=1, initial=0.0) > _MOVING, False)
+        careful = np.convolve(pushing, np.ones(2 * _CAUTION + 1), mode="same") > 0
+        return np.where(careful, contact_pace, pace)

@@ -59,6 +59,9 @@ class Settings(Weights, NodeSettings):
     samples: int = setting(_DEFAULTS.sampler.samples, "rollouts per iteration", low=8, high=1024)
     iterations: int = setting(_DEFAULTS.sampler.iterations, "iterations per tick", low=1, high=10)
     pace: float = setting(_DEFAULTS.pace, "path ticks per control tick", low=0.5, high=4.0)
+    contact_pace: float = setting(
+        _DEFAULTS.contact_pace, "the same where something is touched", low=0.5, high=4.0
+    )
     max_speed: float = setting(_DEFAULTS.max_speed, "of the tip, m/s", low=0.01, high=2.0)
     max_acceleration: float = setting(_DEFAULTS.max_acceleration, "of the tip, m/s^2", low=0.1, high=50.0)
     max_jerk: float = setting(_DEFAULTS.max_jerk, "of the tip, m/s^3", low=1.0, high=5000.0)
@@ -143,6 +146,7 @@ class MpcNode(ManagedNode[Settings]):
             method=settings.sampler,
             sampler=replace(_DEFAULTS.sampler, samples=settings.samples, iterations=settings.iterations),
             pace=settings.pace,
+            contact_pace=settings.contact_pace,
             max_speed=settings.max_speed,
             max_acceleration=settings.max_acceleration,
             max_jerk=settings.max_jerk,

@@ -169,7 +169,7 @@ class MpcCore:
         """Take over a goal. Raises GoalRefused, and keeps the earlier goal, when it is not valid."""
         with self._lock:
             self._goals.offer(goal, now)
-            self._path = GroundedPath(goal, self._model, self.config.pace)
+            self._path = GroundedPath(goal, self._model, self.config.pace, self.config.contact_pace)
             self._progress.enter()
 
     def clear_goal(self) -> None:
