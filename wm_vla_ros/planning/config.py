@@ -13,7 +13,8 @@ class MpcConfig(Weights):
     """Settings of the fast loop; metres, seconds, action units. What plans are judged by: `Weights`.
 
     method: of SAMPLERS. pace, contact_pace: path ticks per control tick, in free space and where something is
-    touched. max_speed, max_acceleration, max_jerk: of the tip, m/s, m/s^2, m/s^3; the speed is what play has shown the world model. lead: least time between the start of
+    touched. max_speed, max_acceleration, max_jerk: of the tip, m/s, m/s^2, m/s^3; the speed is what play has
+    shown the world model. lead: least time between the start of
     planning and the plan's first action. belief_gain: share of an image's news that is believed, 0 to have it
     estimated. divergence_bound, divergence_count: how far, and how many times in a row, prior and observation
     may part before the belief starts anew from the measurement, and then before the arm holds.

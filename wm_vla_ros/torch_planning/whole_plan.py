@@ -179,9 +179,8 @@ def _limited(actions: Tensor, last: Tensor, limits: MotionLimits) -> Tensor:
     motion = []
     for wanted in actions[:, :, :3].unbind(1):
         change = _within(change + _within(wanted - velocity - change, limits.jerk), limits.change)
-        before, velocity = velocity, _within(velocity + change, limits.speed)
-        change = velocity - before
-        motion.append(velocity)
+        velocity = velocity + change
+        motion.append(_within(velocity, limits.speed))
     return torch.cat([torch.stack(motion, 1), actions[:, :, 3:]], 2)
 
 

@@ -12,9 +12,6 @@ import numpy as np
 
 from wm_vla_ros.types import FloatArray
 
-# So that nothing is divided by zero.
-_TINY = np.float32(1e-18)
-
 
 @dataclass(frozen=True, slots=True)
 class MotionLimits:
@@ -46,23 +43,27 @@ class MotionLimits:
         last: (2, A), the two actions before the first, oldest first; what was beyond a limit there is taken
         as at it. An arm at its greatest speed may stop to speed up at once: that jerk is allowed.
         """
-        velocity = _within(last[1:, :3], self.speed)
-        change = _within(last[1:, :3] - last[:1, :3], self.change)
-        motion = np.ascontiguousarray(actions[:, :, :3].swapaxes(0, 1))
-        for tick in motion:
-            change = _within(change + _within(tick - velocity - change, self.jerk), self.change)
-            before, velocity = velocity, _within(velocity + change, self.speed)
-            change = velocity - before
+        samples = len(actions)
+        motion = np.ascontiguousarray(actions[:, :, :3].transpose(1, 2, 0))
+        velocity = _within(np.repeat(last[1, :3, None], samples, axis=1), self.speed)
+        change = _within(np.repeat((last[1] - last[0])[:3, None], samples, axis=1), self.change)
+        for tick in motion:  # in place: it is the overhead of each call that counts
+            tick -= velocity
+            tick -= change
+            change += _within(tick, self.jerk)
+            velocity += _within(change, self.change)
             tick[:] = velocity
-        actions[:, :, :3] = motion.swapaxes(0, 1)
+        every = _within(motion.transpose(1, 0, 2).reshape(3, -1), self.speed)
+        actions[:, :, :3] = every.reshape(3, -1, samples).transpose(2, 1, 0)
         return actions
 
 
 def _within(vectors: FloatArray, length: float) -> FloatArray:
-    """The nearest vectors (n, 3) that are no longer than `length`.
+    """`vectors` (3, n), each shortened in place to `length` where it is longer.
 
     Nearest points of a ball lie no farther apart than the points that they are nearest to: that is why one
     bound after another does not break the one before.
     """
-    size = np.sqrt(np.einsum("na,na->n", vectors, vectors) + _TINY)
-    return vectors * np.minimum(np.float32(1.0), np.float32(length) / size)[:, None]
+    size = np.sqrt(np.einsum("an,an->n", vectors, vectors))
+    vectors *= np.float32(length) / np.maximum(size, np.float32(length))
+    return vectors
