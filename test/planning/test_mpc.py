@@ -253,3 +253,24 @@ def test_the_same_seed_gives_the_same_motion(make_loop, make_core, aim) -> None:
         tips.append(np.array(loop.tips))
     np.testing.assert_array_equal(tips[0], tips[1])
     assert not np.array_equal(tips[0], tips[2])
+
+
+def test_a_plan_is_sent_before_its_report_is_worked_out(make_loop, aim, monkeypatch) -> None:
+    """Whoever waits for the plan does not wait for the imagination that only the report needs."""
+    loop = make_loop()
+    loop.run(5)
+    aim(loop.core, TARGET, loop.now)
+    loop.run(2)
+    sent = []
+    model = loop.core._model
+    rollout = model.rollout
+
+    def watched(start, actions):
+        if len(actions) == 1:  # of the report: one future
+            assert len(sent) == 1
+        return rollout(start, actions)
+
+    monkeypatch.setattr(model, "rollout", watched)
+    result = loop.core.tick(loop.now + 0.004, send=sent.append)
+    assert sent == [result.plan]
+    assert len(result.stats.imagined_tip) == len(result.plan.actions)

@@ -31,7 +31,7 @@ from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.settings import setting
-from wm_vla_ros.types import AppliedAction, Fault, Observation, Severity
+from wm_vla_ros.types import AppliedAction, Fault, Observation, Plan, Severity
 from wm_vla_ros.world_models.runtimes import RUNTIMES
 
 # SCHED_FIFO priority of every other thread of this process, where the planner's is permitted.
@@ -173,9 +173,7 @@ class MpcNode(ManagedNode[Settings]):
 
     def _tick(self, tick: Tick, missed: int) -> None:
         now = self.clock.now()
-        result = self._core.tick(now, tick.lateness)
-        if result.plan is not None:
-            self._plans.publish(convert.plan_to_msg(result.plan, self.door, self._writer))
+        result = self._core.tick(now, tick.lateness, self._send)
         stats = replace(result.stats, lateness_ms=tick.lateness * 1e3, missed_ticks=missed)
         self._stats.publish(convert.stats_to_msg(stats, self.door))
         for fault in result.faults:
@@ -185,6 +183,9 @@ class MpcNode(ManagedNode[Settings]):
         too_slow = self._overruns.add(self.clock.now() - tick.deadline, tick.missed)
         if too_slow is not None:
             self._warn(FaultCode.DEGRADED, too_slow)
+
+    def _send(self, plan: Plan) -> None:
+        self._plans.publish(convert.plan_to_msg(plan, self.door, self._writer))
 
     # Callbacks, in the executor's thread.
     def _on_observation(self, observation: Observation) -> None:

@@ -36,7 +36,7 @@ Opener = Callable[[str], WorldModel]
 
 @dataclass(frozen=True, slots=True)
 class TickTimes:
-    """ms of each tick, and of the search in it, from candidates to plan."""
+    """ms of each tick until its plan is out, and of the search in it, from candidates to plan."""
 
     ticks: NDArray[np.float64]
     searches: NDArray[np.float64]

@@ -191,22 +191,33 @@ class MpcCore:
             self._divergence_watch.reset()
             self._prediction_error, self._divergence = 0.0, 0.0
 
-    def tick(self, now: float, late: float = 0.0) -> TickResult:
+    def tick(
+        self, now: float, late: float = 0.0, send: Callable[[Plan], None] = lambda plan: None
+    ) -> TickResult:
         """Plan at `now`. The plan starts at the driver's next tick that is at least `lead` away.
 
-        late: s since the tick was due, which count towards the deadline.
+        late: s since the tick was due, which count towards the deadline. send: given the plan as soon as
+        there is one; what it is imagined to do is worked out for the report only after that.
         """
         begin = self._timer()
         with self._lock:
             self._ticks += 1
             self._search_ms = 0.0
-            plan, imagined, iterations, dominant = self._plan(now, begin - late)
+            found_at: float | None = None
+
+            def found(plan: Plan) -> None:
+                nonlocal found_at
+                found_at = self._timer()
+                self._actions.planned(plan)
+                send(plan)
+
+            plan, imagined, iterations, dominant = self._plan(now, begin - late, found)
             newest = self._belief.newest
             stats = LoopStats(
                 stamp=now,
                 tick=self._ticks,
                 lateness_ms=0.0,
-                plan_ms=(self._timer() - begin) * 1e3,
+                plan_ms=((self._timer() if found_at is None else found_at) - begin) * 1e3,
                 observation_age_ms=(now - newest.stamp) * 1e3 if newest else -1.0,
                 prediction_error=self._prediction_error,
                 divergence=self._divergence,
@@ -218,7 +229,9 @@ class MpcCore:
             faults, self._faults = tuple(self._faults), []
             return TickResult(plan, stats, faults, self._search_ms)
 
-    def _plan(self, now: float, due: float) -> tuple[Plan | None, FloatArray, int, str]:
+    def _plan(
+        self, now: float, due: float, found: Callable[[Plan], None]
+    ) -> tuple[Plan | None, FloatArray, int, str]:
         nothing = np.zeros((0, 3), np.float32)
         newest, path = self._belief.newest, self._path
         if path is None or newest is None or self._goals.current(now) is not path.goal:
@@ -256,7 +269,7 @@ class MpcCore:
             if rest is not None:
                 self._sequence += 1
                 self.shifted_plans += 1
-                self._actions.planned(rest)
+                found(rest)
                 return rest, nothing, 0, ""
         begin = self._timer()
         try:
@@ -265,11 +278,11 @@ class MpcCore:
             self._fault(now, FaultCode.NO_FINITE_COST, str(error))
             return None, nothing, 0, ""
         self._search_ms = (self._timer() - begin) * 1e3
-        final = problem.imagine(solution.actions[None])
         self._sequence += 1
         plan = Plan(newest.stamp, self._sequence, SOURCE, start, self._spec.dt, solution.actions)
-        self._actions.planned(plan)
+        found(plan)
         self._last_plan = plan
+        final = problem.imagine(solution.actions[None])
         return plan, final.grounded[0][:, self._tip], solution.iterations, self._objective.dominant(final)
 
     def _arm(self, start: float) -> LinearisedArm | None:
