@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wm_vla_ros.evaluation.controllers import PolicyAlone, TwoLoops
-from wm_vla_ros.evaluation.rig import Rig, RigConditions
+from wm_vla_ros.evaluation.rig import LEAD_IN, Rig, RigConditions
 from wm_vla_ros.sim.tasks import from_instruction, task_for_seed
 from wm_vla_ros.types import Plan
 
@@ -146,7 +146,8 @@ def test_a_controller_that_never_plans_holds_until_time_runs_out(rig) -> None:
     result = rig.run(1000, task, controller, RigConditions())
     assert not result.success
     assert result.time == 0.5
-    assert result.held_ticks == len(controller.times) == len(controller.applied) == 25
+    assert result.held_ticks == len(controller.times) == 25
+    assert len(controller.applied) == 25 + round(LEAD_IN / DT)
     assert result.distance > task.tolerance
     tips = np.array([tip for tip, _ in controller.measured])
     assert np.linalg.norm(tips - tips[0], axis=1).max() < 4e-3
@@ -210,7 +211,8 @@ def test_the_drift_is_horizontal_of_the_given_speed_and_belongs_to_the_seed(rig)
         task = replace(task_for_seed("reach", seed), time_limit=0.6)
         rig.run(seed, task, controller, RigConditions(drift_speed=0.05))
         tips = {round(at / DT): tip for tip, at in controller.measured}
-        velocity = (tips[27] - tips[7]) / (20 * DT)
+        begin = round(LEAD_IN / DT) + 7
+        velocity = (tips[begin + 20] - tips[begin]) / (20 * DT)
         assert np.linalg.norm(velocity) == pytest.approx(0.05, abs=0.004)
         assert abs(velocity[2]) < 0.004
         assert np.abs(controller.applied[-1].action[:3]).max() < 0.01
