@@ -70,7 +70,7 @@ class Still:
         self.times.append(now)
         if self._action is None:
             return None
-        start = (len(self.times)) * DT
+        start = LEAD_IN + len(self.times) * DT
         return Plan(now, len(self.times), "mpc", start, DT, np.tile(np.float32(self._action), (5, 1)))
 
 
