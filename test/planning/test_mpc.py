@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wm_vla_ros.goals.buffer import GoalRefused
+from wm_vla_ros.goals.path import GroundedPath
 from wm_vla_ros.types import LatentGoal
 
 DT = 0.02
@@ -274,3 +275,26 @@ def test_a_plan_is_sent_before_its_report_is_worked_out(make_loop, aim, monkeypa
     result = loop.core.tick(loop.now + 0.004, send=sent.append)
     assert sent == [result.plan]
     assert len(result.stats.imagined_tip) == len(result.plan.actions)
+
+
+def test_who_got_stuck_under_one_instruction_enters_the_next_where_the_arm_is(
+    make_loop, make_core, aim, monkeypatch
+) -> None:
+    """Entered by the clock the next path would lose its beginning: lifts are what would be cut."""
+    entered = []
+    entry = GroundedPath.entry
+
+    def watched(self, tip, now):
+        entered.append(now)
+        return entry(self, tip, now)
+
+    monkeypatch.setattr(GroundedPath, "entry", watched)
+    loop = make_loop(make_core())
+    loop.run(5)
+    aim(loop.core, TARGET, loop.now)
+    loop.run(1)
+    loop.core._progress._waited = 100
+    loop.core.clear_goal()
+    aim(loop.core, TARGET, loop.now)
+    loop.run(1)
+    assert len(entered) == 2

@@ -177,6 +177,7 @@ class MpcCore:
         with self._lock:
             self._goals.clear()
             self._path = None
+            self._progress = PathProgress()
             self._last_plan = None
             self._chunks.clear()
 
