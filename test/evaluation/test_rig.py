@@ -16,14 +16,6 @@ SEEDS = range(1000, 1005)
 DT = 0.02
 
 
-@pytest.fixture(scope="module")
-def rig(spec):
-    """Without cameras: nothing here looks at an image, and most of an episode's time would go into them."""
-    rig = Rig(spec, (), (96, 96))
-    yield rig
-    rig.world.close()
-
-
 class Scripted:
     """Touches the cube of the instruction, from where the arm is commanded to be; notes when it was asked."""
 

@@ -7,18 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wm_vla_ros.evaluation.rig import Rig, RigConditions
+from wm_vla_ros.evaluation.rig import RigConditions
 from wm_vla_ros.sim.tasks import task_for_seed
 from wm_vla_ros.types import Plan
 
 DT = 0.02
-
-
-@pytest.fixture(scope="module")
-def rig(spec):
-    rig = Rig(spec, (), (96, 96))
-    yield rig
-    rig.world.close()
 
 
 class Watcher:
