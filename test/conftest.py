@@ -37,7 +37,7 @@ class LinearModel:
 
     latent_dim, action_dim, dt = 6, 7, 0.02
     encoder_id = "linear-1"
-    heads = None
+    heads = actor_critic = None
     manifest = SimpleNamespace(name="linear")
     grounding_names = ("tip.x", "tip.y", "tip.z", "red_cube.x", "red_cube.y", "red_cube.z")
 
@@ -67,6 +67,9 @@ class LinearModel:
 
     def ground(self, latents: np.ndarray) -> np.ndarray:
         return latents @ self.unmix.T
+
+    def spread(self, latents: np.ndarray) -> None:
+        """It imagines no distribution."""
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,8 @@ def test_the_promised_commands_exist() -> None:
     promised = {
         ("bench", "delay"), ("bench", "loop"), ("bench", "plan"), ("bench", "policy"), ("bench", "transport"),
         ("data", "collect"), ("data", "info"), ("demo",), ("doctor",), ("eval", "imagination"),
-        ("eval", "tasks"), ("faults",), ("train", "policy"),
+        ("eval", "latent"), ("eval", "surprise"), ("eval", "tasks"), ("faults",), ("models", "compare"),
+        ("models", "list"), ("models", "show"), ("train", "policy"),
         ("train", "world-model"),
     }  # fmt: skip
     assert promised - set(COMMANDS) == set()

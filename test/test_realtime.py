@@ -1,22 +1,24 @@
-"""Absolute deadlines: no drift, no burst after a stall; and the real-time request that may be refused."""
+"""Absolute deadlines: no drift, no burst after a stall, no beat lost to a late one."""
 
 from __future__ import annotations
 
-import os
 import threading
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wm_vla_ros.clock import FakeClock
 from wm_vla_ros.realtime import (
+    Beat,
     LatenessStats,
     Mailbox,
     OverrunWatch,
     ScaledClock,
     Ticker,
-    be_nice,
-    request_fifo,
 )
+from wm_vla_ros.safety.pace import APART, Pace
 
 
 def test_deadlines_do_not_drift_with_the_work_in_between():
@@ -80,51 +82,27 @@ def test_a_period_must_be_positive(period):
         Ticker(FakeClock(), period)
 
 
-def test_every_thread_is_asked_for_and_the_loop_last_and_highest(monkeypatch):
-    """The executor's thread, passed over while it held the interpreter lock, made the planner miss ticks."""
-    asked = []
-    monkeypatch.setattr(
-        os, "sched_setscheduler", lambda tid, _, param: asked.append((tid, param.sched_priority))
-    )
-    other = threading.Event()
-    helper = threading.Thread(target=other.wait)
-    helper.start()
-    assert request_fifo(10, 20, pytest.fail)
-    other.set()
-    helper.join()
-    assert asked[-1] == (threading.get_native_id(), 20)
-    assert (helper.native_id, 10) in asked
+@given(st.lists(st.floats(0.0, 0.0199), min_size=1, max_size=200))
+def test_a_tick_that_is_late_by_less_than_its_period_costs_none(lateness: list[float]) -> None:
+    """The driver's loop: two steps to a tick, and the pace of writes that may refuse one."""
+    clock, dt = FakeClock(), 0.02
+    ticker, beat, pace = Ticker(clock, dt / 2), Beat(2, APART * dt), Pace(dt)
+    late, written = iter(lateness), []
+    while clock.now() < (len(lateness) + 2) * dt:
+        step = ticker.wait()
+        if len(written) < len(lateness) and step.index % 2 == 0:
+            clock.advance(next(late, 0.0))
+        if beat.due(step.index, clock.now()):
+            assert pace.take(clock.now())
+            written.append(clock.now())
+    assert len(written) == pytest.approx(len(lateness) + 2, abs=1)
+    assert all(after - before >= APART * dt for before, after in pairwise(written))
 
 
-def test_a_refused_real_time_request_is_one_warning_with_the_cure(monkeypatch):
-    def refuse(*_):
-        raise PermissionError
-
-    monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    said = []
-    assert not request_fifo(10, 20, said.append)
-    assert len(said) == 1
-    assert "limits.d" in said[0]
-
-
-def test_niceness_reaches_every_thread(monkeypatch):
-    """os.nice in one thread left the thread that thinks at normal priority, beside the fast loop."""
-    asked = []
-    monkeypatch.setattr(os, "setpriority", lambda _, tid, value: asked.append((tid, value)))
-    other = threading.Event()
-    helper = threading.Thread(target=other.wait)
-    helper.start()
-    be_nice(5)
-    other.set()
-    helper.join()
-    assert {(helper.native_id, 5), (threading.get_native_id(), 5)} <= set(asked)
-
-
-def test_priority_zero_asks_for_nothing(monkeypatch):
-    monkeypatch.delattr(os, "sched_setscheduler")
-    said = []
-    assert not request_fifo(10, 0, said.append)
-    assert said == []
+def test_a_beat_goes_on_from_its_grid_when_ticks_were_left_out() -> None:
+    beat = Beat(2, 0.009)
+    steps = [(0, 0.0), (1, 0.01), (5, 0.05), (6, 0.06), (7, 0.07), (8, 0.08)]
+    assert [beat.due(index, now) for index, now in steps] == [True, False, True, True, False, True]
 
 
 def test_a_mailbox_does_the_work_in_the_loops_thread():

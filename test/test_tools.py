@@ -46,6 +46,18 @@ def test_this_machine_has_what_the_check_asks_for() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_library_early_in_a_long_list_is_not_taken_for_missing(tmp_path: Path) -> None:
+    """As when ldconfig is still printing after the match was read, which a busy machine makes likely."""
+    names = "libEGL.so.1 libGL.so.1 libOpenGL.so.0 libEGL_mesa.so.0"
+    ldconfig = tmp_path / "ldconfig"
+    ldconfig.write_text(
+        f"#!/bin/bash\nset -e\nprintf '%s\\n' {names}\nprintf 'liblong.so.%d\\n' {{1..50000}}\n"
+    )
+    ldconfig.chmod(0o755)
+    done = bash(TOOLS / "check_system.sh", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_environment_that_is_up_to_date_is_left_alone(tmp_path: Path) -> None:
     """A second `make demo` starts in seconds: the stamp holds the hash of everything that was installed."""
     venv = tmp_path / "venv"

@@ -5,8 +5,11 @@
 set -euo pipefail
 
 missing=()
+# Listed once and kept: in a pipe, `grep -q` leaves at its first match, and under pipefail the
+# ldconfig that it cut off made a library that is there look missing, on a busy machine.
+libraries=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p)
 has_library() {
-    { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q "$1"
+    grep -q "$1" <<<"$libraries"
 }
 command -v g++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)

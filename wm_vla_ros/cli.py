@@ -77,7 +77,7 @@ def main() -> None:
     """Entry point. Bad input is one line on stderr and exit code 2; WM_VLA_TRACEBACK=1 shows where."""
     try:
         app()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
         if os.environ.get("WM_VLA_TRACEBACK"):
             raise
         sys.stderr.write(f"error: {error}\n")

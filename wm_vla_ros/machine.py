@@ -21,7 +21,7 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
-from wm_vla_ros.realtime import REALTIME_CURE
+from wm_vla_ros.scheduling import REALTIME_CURE
 
 PROBE_TIMEOUT = 20.0
 RENDER_PACKAGES = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libopengl0"

@@ -1,16 +1,12 @@
-"""Periodic work at absolute deadlines, and the scheduling that keeps it on time.
+"""Periodic work at absolute deadlines.
 
 No ROS here: a `Ticker` runs under any `Clock`.
 """
 
 from __future__ import annotations
 
-import gc
 import math
-import os
 import queue
-import sys
-import threading
 from array import array
 from collections import deque
 from collections.abc import Callable
@@ -18,14 +14,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from wm_vla_ros.clock import Clock
-
-# Not setcap on the interpreter: the loader ignores LD_LIBRARY_PATH in a program with capabilities, and the
-# ROS wheels are found through it.
-REALTIME_CURE = 'echo "$USER - rtprio 80" | sudo tee /etc/security/limits.d/wm-vla.conf, then log in again'
-REALTIME_HINT = f"SCHED_FIFO refused, ticks may come late on a busy machine; to permit it: {REALTIME_CURE}"
-# A Python thread keeps the interpreter lock for this long while another one waits for it. The default
-# of 5 ms is a quarter of a control period.
-SWITCH_INTERVAL = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +62,28 @@ class Ticker:
         offset = (phase - round(phase)) * self._period
         if abs(offset) > tolerance:
             self._deadline -= offset
+
+
+class Beat:
+    """Every `steps`-th step of a ticker: the beat of a slower loop within a faster one.
+
+    It stays on its grid however late one was, since a beat that slipped each time would lose whole ones; and
+    two are never closer than `apart` s: after one that was late the next waits a step.
+    """
+
+    def __init__(self, steps: int, apart: float) -> None:
+        self._steps = steps
+        self._apart = apart
+        self._next = 0
+        self._last = float("-inf")
+
+    def due(self, index: int, now: float) -> bool:
+        """Whether the step `index`, done at `now`, s, is one; if so it counts as done."""
+        if index < self._next or now - self._last < self._apart:
+            return False
+        self._next = index - index % self._steps + self._steps
+        self._last = now
+        return True
 
 
 class LatenessStats:
@@ -204,45 +214,3 @@ class Mailbox:
                 answer.set_result(work())
             except ValueError as error:
                 answer.set_exception(error)
-
-
-def request_fifo(process: int, loop: int, warn: Callable[[str], None]) -> bool:
-    """Put every thread of this process under SCHED_FIFO at `process`, the calling one at `loop`.
-
-    Priorities are 1 to 99; `loop` 0 asks for nothing. All threads, because any of them may hold the
-    interpreter lock: one that the scheduler passes over while it does would stop the loop all the same.
-    Where it is not permitted, say so once through `warn`, with the way to permit it, and return False.
-    """
-    if loop == 0:
-        return False
-    own = threading.get_native_id()
-    try:
-        _for_each_thread(lambda task: os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(process)))
-        os.sched_setscheduler(own, os.SCHED_FIFO, os.sched_param(loop))
-    except PermissionError:
-        warn(REALTIME_HINT)
-        return False
-    return True
-
-
-def be_nice(niceness: int) -> None:
-    """Set the niceness (0 to 19) of every thread of this process; threads made later inherit it.
-
-    On Linux niceness belongs to a thread: os.nice would reach the calling one alone.
-    """
-    _for_each_thread(lambda task: os.setpriority(os.PRIO_PROCESS, task, niceness))
-
-
-def _for_each_thread(work: Callable[[int], None]) -> None:
-    for task in os.listdir("/proc/self/task"):
-        try:
-            work(int(task))
-        except ProcessLookupError:  # ended since it was listed
-            continue
-
-
-def settle_heap() -> None:
-    """Call once after warm-up: what lives now lives for good, so the collector need never walk it again."""
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    gc.collect()
-    gc.freeze()

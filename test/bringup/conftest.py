@@ -37,6 +37,7 @@ class Up:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env={**os.environ, "PYTHONFAULTHANDLER": "1"},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -78,7 +79,14 @@ class Up:
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send the signal to the runner alone, as a terminal or a supervisor does; returns the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=60.0)
+        try:
+            return self.process.wait(timeout=60.0)
+        except subprocess.TimeoutExpired:
+            # Where each of its threads is comes out among its lines.
+            self.process.send_signal(signal.SIGABRT)
+            self._reader.join(5.0)
+            last = "\n".join(self.lines[-80:])
+            pytest.fail(f"the runner did not end on {number.name} in 60 s:\n{last}")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from wm_vla_ros.bringup import runner as runner_module
 from wm_vla_ros.bringup.runner import REFUSED, StackRunner
 from wm_vla_ros.bringup.stack import NodeSpec, OnExit, StackSpec
+from wm_vla_ros.clock import MonotonicClock
 
 READY = "print('ready', flush=True)"
 SLEEP = "import time; time.sleep(60)"
@@ -159,7 +160,7 @@ def test_a_stack_that_cannot_go_on_ends_with_an_error_and_says_why(scripts, why)
     log = Log()
     with start(stack(**scripts, b=OBEDIENT), log) as runner:
         pid = runner.pid("b")
-        assert runner.run(threading.Event()) == 1
+        assert runner.run(lambda: False) == 1
     assert f"[test] {why}" in log.lines
     assert "[test] cannot go on without a, ending the stack" in log.lines
     assert gone(pid)
@@ -180,8 +181,26 @@ def test_the_exit_code_tells_whether_every_node_lived_until_the_end(victim, code
     with start(stack(a=OBEDIENT, b=OBEDIENT), log) as runner:
         ender = threading.Thread(target=end_it)
         ender.start()
-        assert runner.run(stop) == code
+        assert runner.run(stop.is_set) == code
         ender.join()
+
+
+def test_a_node_that_is_told_to_end_together_with_the_runner_has_not_failed():
+    log, told = Log(), []
+
+    class WhileItSleeps(MonotonicClock):
+        def sleep_until(self, moment: float) -> None:
+            if not told:
+                told.append(True)
+                victim = runner.pid("a")
+                os.kill(victim, signal.SIGTERM)
+                os.waitid(os.P_PID, victim, os.WEXITED | os.WNOWAIT)
+            super().sleep_until(moment)
+
+    runner = StackRunner(stack(a=OBEDIENT, b=OBEDIENT), log, WhileItSleeps(), python)
+    with runner:
+        log.wait_for("[a] ready")
+        assert runner.run(lambda: told) == 0
 
 
 def test_a_command_that_cannot_be_started_leaves_no_child_behind():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import threading
@@ -38,6 +39,11 @@ def wait_until(condition, timeout: float, what: str) -> None:
             return
         pause.wait(0.02)
     pytest.fail(f"not within {timeout} s: {what}")
+
+
+def threads(process: psutil.Process) -> list[str]:
+    """Names of a process's threads; the middleware names its own by transport and port."""
+    return [task.read_text().strip() for task in Path(f"/proc/{process.pid}/task").glob("*/comm")]
 
 
 def moving(recording: Recording) -> bool:
@@ -86,6 +92,9 @@ def test_it_comes_up_and_ends_cleanly_without_an_orphan(up, watch, number):
     nodes = stack.nodes()
     assert set(nodes) == set(EVERYONE)
     wait_until(lambda: len(recording.moments) > 50, 20.0, "joints and objects are published")
+    # Who must be on time shares no memory with those who need not be.
+    sharing = {name for name in nodes if any(thread.startswith("dds.shm") for thread in threads(nodes[name]))}
+    assert sharing == {CAMERAS, SLOW}
     assert stack.end(number) == 0
     assert not [name for name, process in nodes.items() if process.is_running()]
     assert not [line for line in stack.lines if "Traceback" in line or "had to be ended" in line]
@@ -97,7 +106,7 @@ def test_killing_the_runner_itself_leaves_no_orphan(up):
     nodes = stack.nodes()
     stack.process.kill()
     _, alive = psutil.wait_procs(nodes.values(), timeout=20.0)
-    assert not alive
+    assert not [name for name, process in nodes.items() if process in alive]
 
 
 def test_instructions_are_followed_refused_by_name_and_canceled(up, watch):
@@ -108,6 +117,10 @@ def test_instructions_are_followed_refused_by_name_and_canceled(up, watch):
     libraries = Path(f"/proc/{stack.nodes()[FAST].pid}/maps").read_text()
     assert "libonnxruntime" in libraries
     assert "libtorch" not in libraries
+    cores = {name: os.sched_getaffinity(process.pid) for name, process in stack.nodes().items()}
+    assert cores[FAST] == cores[DRIVER] == os.sched_getaffinity(0)
+    if len(cores[FAST]) > 1:
+        assert cores[SLOW] == cores[CAMERAS] == cores[FAST] - {max(cores[FAST])}
 
     refused = client.execute("dance")
     assert refused.result(20.0).outcome == "rejected"

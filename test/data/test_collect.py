@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from wm_vla_ros.data.behaviours import NOISE_TICKS, NoiseBursts, PolicyTurns
-from wm_vla_ros.data.collect import CollectOptions, Orphaned, Recorder, collect, send
-from wm_vla_ros.data.episode import ACTION, DISTURBED, EXPERT_ACTION, STATE, SUCCESS
+from wm_vla_ros.data.collect import GLANCE_SECONDS, CollectOptions, Orphaned, Recorder, collect, send
+from wm_vla_ros.data.episode import ACTION, DISTURBED, ENVIRONMENT, EXPERT_ACTION, STATE, SUCCESS
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.sim.tasks import task_for_seed
 
@@ -22,7 +22,7 @@ from wm_vla_ros.sim.tasks import task_for_seed
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"policy": "sleep"}, "unknown policy 'sleep'; valid: expert, play, dagger"),
+        ({"policy": "sleep"}, "unknown policy 'sleep'; valid: expert, play, glance, dagger"),
         ({"task": "juggle"}, "unknown task 'juggle'; valid: reach, push"),
         ({"policy": "dagger"}, "a checkpoint goes with"),
         ({"checkpoint": "models/x"}, "a checkpoint goes with"),
@@ -166,3 +166,27 @@ def test_the_command_records_what_lerobot_loads(tmp_path: Path) -> None:
     assert item["observation.images.front"].shape == (3, 96, 96)
     assert item["observation.images.front"].std() > 0.02
     assert item["task"].startswith("push the ")
+
+
+def test_a_glance_is_a_moment_of_a_scene_with_the_arm_anywhere() -> None:
+    recorder = Recorder(CollectOptions(20, "glance", seed=3, cameras=("front",)))
+    names = list(recorder.dataset.state_names)
+    states, tips, rows = [], [], set()
+    for number in range(20):
+        episode, attempts = recorder.record(number)
+        assert attempts == 1
+        rows.add(len(episode))
+        assert not episode.columns[SUCCESS].any()
+        states.append(episode.columns[STATE])
+        tips.append(states[-1][0, [names.index(f"tip.position.{axis}") for axis in "xyz"]])
+        # Nothing flies apart: no cube was where the arm was put.
+        assert np.ptp(episode.columns[ENVIRONMENT], axis=0).max() < 0.003
+    again, _ = recorder.record(7)
+    recorder.close()
+    assert rows == {round(GLANCE_SECONDS * 50)}
+    # An episode otherwise begins with the tip 9 cm up or more, and within 6 cm of the middle.
+    heights, aside = np.array(tips)[:, 2], np.abs(np.array(tips)[:, 1])
+    assert heights.min() < 0.03
+    assert heights.max() > 0.09
+    assert aside.max() > 0.1
+    np.testing.assert_array_equal(again.columns[STATE], states[7])

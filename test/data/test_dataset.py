@@ -134,9 +134,7 @@ def test_reader_gives_the_arrays_that_were_written(dataset: Path) -> None:
 
 def test_reader_maps_its_cache_the_second_time(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_episodes(dataset, cameras=("front",))
-    import wm_vla_ros.data.lerobot_reader as reader
-
-    monkeypatch.setattr(reader, "_decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("wm_vla_ros.data.frame_cache._decode", lambda *_: pytest.fail("decoded again"))
     second = load_episodes(dataset, cameras=("front",))
     assert isinstance(second.images["front"], np.memmap)
     np.testing.assert_array_equal(first.images["front"], second.images["front"])

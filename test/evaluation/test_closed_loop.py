@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wm_vla_ros.evaluation import closed_loop
-from wm_vla_ros.evaluation.closed_loop import EvalSettings, evaluate, parse_seeds
+from wm_vla_ros.evaluation.closed_loop import EvalSettings, evaluate, parse_planner, parse_seeds
 from wm_vla_ros.evaluation.rig import EpisodeResult, RigConditions
+from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.report import Figure
 
 LIMIT = 6.0
@@ -153,3 +155,32 @@ def test_unknown_tasks_and_controllers_list_the_valid_ones() -> None:
         evaluate(replace(SETTINGS, task="juggle"))
     with pytest.raises(ValueError, match=r"unknown controllers \['magic'\]; valid: stack, policy_alone"):
         evaluate(SETTINGS, controllers=("stack", "magic"))
+
+
+def test_the_planners_settings_are_read_by_name_and_kind() -> None:
+    config = parse_planner(["weight_value=2.5", "actor_candidate=true", "divergence_count=4"])
+    assert (config.weight_value, config.actor_candidate, config.divergence_count) == (2.5, True, 4)
+    assert parse_planner([]) == MpcConfig()
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("speed=1", "unknown planner setting 'speed'; valid: actor_candidate, "),
+        ("sampler=1", "unknown planner setting 'sampler'"),
+        ("bias=yes", "bias: expected true or false, got 'yes'"),
+        ("divergence_count=1.5", "divergence_count: expected a whole number, got '1.5'"),
+        ("weight_tip", "weight_tip: expected a number, got ''"),
+        ("weight_tip=-1", "weight_tip must be within 0.0 and 100.0, got -1.0"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_by_name(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        parse_planner([text])
+
+
+def test_a_report_says_how_the_planner_was_changed(figures) -> None:
+    changed = replace(SETTINGS, planner=parse_planner(["bias=false", "weight_value=1"]))
+    said = figures(settings=changed)[1].conditions["planner"]
+    assert parse_planner(said.split(",")) == changed.planner
+    assert figures()[1].conditions["planner"] == ""

@@ -322,7 +322,11 @@ def missing_joints_have_no_name(patch: Patch) -> None:
         (overruns_ignored, (16,)),
         (always_degraded, (16,)),
         (goals_for_ever, (19, 20, 21, 22)),
-        (any_goal, (20, 22, 23, 24)),
+        # Without the buffer's check infinite goals come through, and numpy says so on their way to the plan.
+        pytest.param(
+            *(any_goal, (20, 22, 23, 24)),
+            marks=pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
+        ),
         (dimensions_made_to_fit, (21,)),
         (any_encoder, (23,)),
         (last_goal_wins, (24,)),

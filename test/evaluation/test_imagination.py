@@ -13,55 +13,15 @@ import pytest
 from wm_vla_ros import world_models
 from wm_vla_ros.config import defaults
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
-from wm_vla_ros.evaluation.imagination import Imagination, evaluate, plot, probe
+from wm_vla_ros.evaluation.encodings import probe
+from wm_vla_ros.evaluation.imagination import Imagination
+from wm_vla_ros.evaluation.imagination_judge import evaluate
+from wm_vla_ros.evaluation.imagination_plot import plot
+from wm_vla_ros.evaluation.judged import part
 from wm_vla_ros.report import Figure
-from wm_vla_ros.robots.proprio import proprio_names
-from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.training.sequences import grounding_names, positions
 
-OBJECTS = tuple(f"{cube}_cube.{axis}" for cube in ("red", "blue") for axis in "xyz")
-LENGTH, EPISODES = 60, 24
-
-
-@pytest.fixture(scope="module")
-def data(spec: RobotSpec) -> EpisodeArrays:
-    """The tip moves by its actions; from tick 20 on the red cube does, too. A pixel holds the row number."""
-    rng, names, rows = np.random.default_rng(0), proprio_names(spec), LENGTH * EPISODES
-    actions = np.zeros((rows, 7), np.float32)
-    actions[:, :3] = np.repeat(rng.uniform(-0.2, 0.2, (EPISODES, 3)), LENGTH, axis=0)
-    steps = actions[:, :3] * spec.translation_scale
-    tip, cube = np.zeros((rows, 3)), np.zeros((rows, 6))
-    for row in range(rows):
-        if row % LENGTH == 0:
-            tip[row], cube[row] = rng.uniform(-0.1, 0.1, 3), rng.uniform(-0.1, 0.1, 6)
-            continue
-        tip[row] = tip[row - 1] + steps[row - 1]
-        cube[row] = cube[row - 1]
-        cube[row, :3] += steps[row - 1] * (row % LENGTH > 20)
-    states = np.zeros((rows, len(names)), np.float32)
-    states[:, [names.index(f"tip.position.{axis}") for axis in "xyz"]] = tip
-    images = np.zeros((rows, 4, 4, 3), np.uint8)
-    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(rows), 256)
-    return EpisodeArrays(
-        images={"front": images},
-        frame_rows=np.arange(rows),
-        row_frame=np.arange(rows),
-        states=states,
-        actions=actions,
-        expert_actions=actions,
-        environment=cube.astype(np.float32),
-        disturbed=np.zeros(rows, bool),
-        success=np.zeros(rows, bool),
-        starts=np.arange(0, rows + 1, LENGTH),
-        episode_tasks=np.zeros(EPISODES, np.int64),
-        seeds=np.arange(EPISODES),
-        tasks=("play",),
-        state_names=names,
-        action_names=("dx", "dy", "dz", "rx", "ry", "rz", "gripper"),
-        environment_names=OBJECTS,
-        robot=spec.name,
-        dt=spec.dt,
-    )
+LENGTH, EPISODES = 60, 24  # of the fixture `data`
 
 
 class KnownModel:
@@ -106,6 +66,9 @@ class KnownModel:
     def ground(self, latents: np.ndarray) -> np.ndarray:
         return 0.1 * latents
 
+    def spread(self, latents: np.ndarray) -> None:
+        """It imagines no distribution."""
+
 
 def still(start: np.ndarray, actions: np.ndarray) -> np.ndarray:
     return np.repeat(start[:, None], actions.shape[1], axis=1)
@@ -121,6 +84,18 @@ def tip_only(start: np.ndarray, actions: np.ndarray) -> np.ndarray:
 def tip_and_half_the_push(start: np.ndarray, actions: np.ndarray) -> np.ndarray:
     out = tip_only(start, actions)
     out[..., 3:6] += 0.5 * np.cumsum(actions[..., :3] * 0.02, axis=1)
+    return out
+
+
+def noisy_at_first(start: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    out = wrong_after_20(start, actions)
+    out[:, :1] += 0.1
+    return out
+
+
+def wrong_after_20(start: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    out = tip_only(start, actions)
+    out[:, 20:] += 1.0
     return out
 
 
@@ -140,10 +115,69 @@ def test_exact_arm_has_no_error_and_slope_one(data: EpisodeArrays) -> None:
 
 def test_persistence_has_ratio_one_and_predicts_no_contact(data: EpisodeArrays) -> None:
     found = figures(KnownModel(data, still), data)
-    for ticks in (5, 10, 20):
+    for ticks in (1, 5, 10, 20, 50):
         assert found[f"imagination.ratio_{ticks}"].value == pytest.approx(1.0)
+    assert found["imagination.horizon"].value == 0
     assert found["imagination.contact_20"].value == pytest.approx(0.0, abs=1e-6)
     assert found["imagination.tip_slope_10"].value == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("moves, horizon", [(tip_only, 55), (wrong_after_20, 20), (noisy_at_first, 20)])
+def test_horizon_is_where_persistence_becomes_as_good(
+    data: EpisodeArrays, moves: Callable[[np.ndarray, np.ndarray], np.ndarray], horizon: int
+) -> None:
+    """The longest that these episodes allow is 55 ticks; a model that is never worse gets all of it."""
+    found = figures(KnownModel(data, moves), data)
+    assert found["imagination.horizon"].value == horizon
+    assert found["imagination.horizon"].low <= horizon <= found["imagination.horizon"].high
+    assert found["imagination.horizon_searched"].value == 55
+    assert found["imagination.horizon_tip"].value == horizon
+
+
+def test_a_model_of_the_arm_alone_has_no_horizon_for_cubes(data: EpisodeArrays) -> None:
+    """The arm moves most: over the whole latent it hides that nothing is known of what it pushes."""
+    arm = figures(KnownModel(data, tip_only), data)
+    assert (arm["imagination.horizon"].value, arm["imagination.horizon_cube"].value) == (55, 0)
+
+
+def test_long_horizons_are_judged_on_long_windows_only(data: EpisodeArrays) -> None:
+    """Short episodes must not keep 5 ticks from being judged everywhere, nor be read past their end."""
+    imagination = Imagination(KnownModel(data, tip_only), data, np.arange(EPISODES))
+    assert len(imagination.error(5)[0]) == EPISODES * (LENGTH - 20)
+    assert len(imagination.error(50)[0]) == EPISODES * (LENGTH - 50)
+    assert np.all(data.row_episode()[imagination.rows[imagination.windows(50)] + 50]
+                  == imagination.episode[imagination.windows(50)])  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+def test_horizon_that_no_episode_reaches_is_null(data: EpisodeArrays) -> None:
+    starts = np.arange(0, LENGTH * EPISODES + 1, LENGTH // 2)
+    short = replace(
+        data, starts=starts, seeds=np.arange(2 * EPISODES), episode_tasks=np.zeros(2 * EPISODES, np.int64)
+    )
+    found = figures(KnownModel(short, tip_only), short)
+    assert np.isnan(found["imagination.ratio_50"].value)
+    assert found["imagination.ratio_20"].value < 1.0
+
+
+def test_linear_forecast_of_linear_motion_is_right_and_of_the_unforeseeable_is_not(
+    data: EpisodeArrays,
+) -> None:
+    fit = data.frame_rows[data.frame_rows < 12 * LENGTH]
+    ratio = {}
+    for name, sees in (("tip", (0, 1, 2)), ("cube", (3, 4, 5))):
+        imagination = Imagination(KnownModel(data, still, sees=sees), data, np.arange(12, EPISODES))
+        found = {figure.name: figure.value for figure in imagination.linear_figures(data, fit)}
+        ratio[name] = found["imagination.ratio_linear_10"]
+    assert ratio["tip"] < 1e-3
+    # Whether the cube is moving is not in the latent.
+    assert 0.05 < ratio["cube"] < 1.0
+
+
+def test_linear_forecast_without_enough_windows_is_null(data: EpisodeArrays) -> None:
+    imagination = Imagination(KnownModel(data, still), data, np.arange(12, EPISODES))
+    found = {figure.name: figure for figure in imagination.linear_figures(data, data.frame_rows[:20])}
+    assert np.isnan(found["imagination.ratio_linear_10"].value)
 
 
 def test_contact_is_the_share_of_a_pushed_cubes_motion(data: EpisodeArrays) -> None:
@@ -195,7 +229,11 @@ def test_horizon_without_an_image_moves_up_and_says_so(data: EpisodeArrays) -> N
         images={"front": data.images["front"][::2]},
     )
     imagination = Imagination(KnownModel(data, still), every_second, np.arange(EPISODES))
-    assert imagination.horizons == (6, 10, 20)
+    assert imagination.horizons == (2, 6, 10, 20, 50)
+    assert imagination.contact_ticks == 20
+    names = {figure.name for figure in imagination.figures(every_second, every_second.frame_rows[::5])}
+    assert "imagination.ratio_6" in names
+    assert "imagination.ratio_5" not in names
 
 
 @pytest.mark.filterwarnings("error")
@@ -228,24 +266,32 @@ def test_probe_recovers_a_linear_map_of_other_samples() -> None:
     np.testing.assert_allclose(guess, latents[300:] @ mix, atol=0.02)
 
 
-def test_plot_is_a_png(data: EpisodeArrays, tmp_path: Path) -> None:
-    imagination = Imagination(KnownModel(data, tip_only), data, np.arange(4))
-    plot(imagination, tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+def test_plots_are_pngs(data: EpisodeArrays, tmp_path: Path) -> None:
+    models = {"good": KnownModel(data, tip_only), "idle": KnownModel(data, still)}
+    judged = {name: Imagination(model, data, np.arange(4)) for name, model in models.items()}
+    plot({"good": judged["good"]}, (), tmp_path / "one.png")
+    linear = [
+        Figure(f"{name}.{figure.name}", figure.value)
+        for name, imagination in judged.items()
+        for figure in imagination.linear_figures(data, data.frame_rows)
+    ]
+    plot(judged, linear, tmp_path / "two.png")
+    for name in ("one.png", "two.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_data_that_were_trained_on_are_no_evidence(tmp_path: Path) -> None:
     model = world_models.load(defaults().world_model)
     with pytest.raises(ValueError, match="is what .* was trained on"):
-        evaluate(defaults().world_model, tmp_path / model.manifest.dataset[0])
+        evaluate([defaults().world_model], tmp_path / model.manifest.dataset[0])
 
 
 @pytest.mark.slow
 def test_the_shipped_model_imagines_fresh_episodes(tmp_path: Path) -> None:
     """Better than persistence, with the world still in the latent, in scenes that no training saw."""
     shares: list[float] = []
-    report = evaluate(
-        defaults().world_model, episodes=3, windows=400, progress=lambda share, note: shares.append(share)
+    report, draw = evaluate(
+        [defaults().world_model], episodes=3, windows=400, progress=lambda share, note: shares.append(share)
     )
     found = {figure.name: figure.value for figure in report.figures}
     assert found["imagination.ratio_5"] < 0.6
@@ -255,5 +301,18 @@ def test_the_shipped_model_imagines_fresh_episodes(tmp_path: Path) -> None:
     assert found["imagination.probe_r2_cube"] > 0.9
     assert found["imagination.tip_mm_10"] < 3.0
     assert found["imagination.tip_slope_10"] == pytest.approx(1.0, abs=0.03)
+    assert found["imagination.ratio_10"] < found["imagination.ratio_linear_10"]
+    assert found["imagination.horizon"] >= 50
+    draw(tmp_path / "plot.png")
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+def test_a_part_of_the_work_ends_where_the_next_begins() -> None:
+    """0.3 + (0.9 - 0.3) is more than 0.9: a progress bar went back by a hair."""
+    shares: list[float] = []
+    first = part(lambda share, note: shares.append(share), 0.3, 0.9)
+    for done in range(11):
+        first(done / 10, "")
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.3, 0.9)

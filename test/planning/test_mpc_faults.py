@@ -78,6 +78,48 @@ def test_a_belief_that_starting_anew_does_not_mend_gives_no_plan_until_calm(
     loop.run(8)
     assert loop.results[-1].plan is not None
     assert codes(loop.results[-1:]) == []
+
+
+def test_what_the_world_model_doubts_counts_as_if_prior_and_observation_had_parted(
+    make_loop, make_core, linear_model, aim
+) -> None:
+    """Fault case 35. Doubt about the tip, `divergence_doubt` times; about cubes, or below the bound, none."""
+    spread = np.zeros(6)
+    model = Wrapped(linear_model, spread=lambda latents: np.tile(spread, (len(latents), 1)))
+    loop = make_loop(make_core(model=model, divergence_doubt=2.0))
+    loop.run(5)
+    aim(loop.core, TARGET, loop.now, horizon=96)
+    spread[3:] = 1.0
+    spread[0] = 0.014
+    loop.run(6)
+    assert loop.results[-1].plan is not None
+    assert codes(loop.results) == []
+    spread[0] = 0.016
+    loop.run(2)
+    assert codes(loop.results) == []
+    loop.run(1)
+    assert codes(loop.results) == ["divergence"]
+    assert loop.results[-1].faults[0].text.startswith("the belief was 0.032 m off")
+    assert loop.results[-1].stats.divergence < 0.001, "nothing has parted: it is the doubt that counts"
+    loop.run(6)
+    assert [result.plan for result in loop.results[-3:]] == [None] * 3
+    spread[0] = 0.0
+    loop.run(8)
+    assert loop.results[-1].plan is not None
+
+
+@pytest.mark.parametrize(
+    "doubt, spread", [(0.0, lambda latents: np.ones((len(latents), 6))), (2.0, lambda latents: None)]
+)
+def test_doubt_that_nobody_asked_for_or_that_a_model_does_not_know_stops_nothing(
+    make_loop, make_core, linear_model, aim, doubt, spread
+) -> None:
+    loop = make_loop(make_core(model=Wrapped(linear_model, spread=spread), divergence_doubt=doubt))
+    loop.run(5)
+    aim(loop.core, TARGET, loop.now, horizon=96)
+    loop.run(15)
+    assert loop.results[-1].plan is not None
+    assert codes(loop.results) == []
     loop.run(60)
     np.testing.assert_allclose(loop.tip, TARGET, atol=3e-3)
 

@@ -15,7 +15,7 @@ HOME = np.array([0.2, 0.0, 0.1])
 TARGET = HOME + np.array([0.0, 0.09, 0.0])
 OFF = {name: 0.0 for name in Weights().weights() if name.startswith("weight_")}
 # Terms that ask for the arm's joints.
-LEARNED = ("weight_temporal_distance", "weight_uncertainty")
+LEARNED = ("weight_temporal_distance", "weight_uncertainty", "weight_value")
 OF_JOINTS = ("weight_joint_limits", "weight_collision")
 
 

@@ -24,6 +24,7 @@ from wm_vla_ros.planning.objective import (
     TemporalDistance,
     TipTracking,
     Uncertainty,
+    Value,
     Weights,
     Workspace,
 )
@@ -55,12 +56,25 @@ def rollouts(**changes) -> Rollouts:
     return Rollouts(**values, joints=values["arm"].joints(values["actions"]))
 
 
+# A critic by hand: minus the distance to the goal.
+CRITIC = SimpleNamespace(value=lambda latents, goal: -np.linalg.norm(latents - goal, axis=-1))
+
+
 class Model:
     """What the objective asks of a world model."""
 
-    def __init__(self, heads: Heads | None) -> None:
+    def __init__(self, heads: Heads | None, spread: np.ndarray | None = None) -> None:
+        self.latent_dim, self._spread = D, spread
         self.manifest = SimpleNamespace(name="small", latent_dim=D, action_dim=A, horizon=H)
-        self.grounding_names, self.heads = NAMES, heads
+        self.grounding_names, self.heads, self.actor_critic = NAMES, heads, CRITIC
+
+    def spread(self, latents: np.ndarray) -> np.ndarray | None:
+        """The same deviation per grounded entry, times how large the latent is."""
+        return None if self._spread is None else np.abs(latents).mean(1)[:, None] * self._spread
+
+
+# A critic by hand: minus the distance to the goal.
+CRITIC = SimpleNamespace(value=lambda latents, goal: -np.linalg.norm(latents - goal, axis=-1))
 
 
 def small_heads(temporal_bias: float = 0.0) -> Heads:
@@ -91,8 +105,8 @@ TERMS = [
     JointLimits(1.0, SPEC.lower[:5], SPEC.upper[:5], margin=0.1),
     Collision(1.0, margin=0.006),
 ]
-# These two say something of any future, a perfect one too.
-LEARNED = [TemporalDistance(1.0, HEADS), Uncertainty(1.0, HEADS)]
+# These say something of any future, a perfect one too.
+LEARNED = [TemporalDistance(1.0, HEADS), Uncertainty(1.0, HEADS), Value(1.0, CRITIC)]
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
@@ -298,6 +312,17 @@ def test_uncertainty_is_squared_expected_error_in_five_millimetres() -> None:
     metres = HEADS.error(latents, actions)
     cost = Uncertainty(0.5, HEADS).cost(rollouts(latents=latents, actions=actions))
     np.testing.assert_allclose(cost, 0.5 * (metres / 0.005) ** 2, rtol=1e-5)
+
+
+def test_a_model_that_knows_its_own_spread_needs_no_heads_for_uncertainty() -> None:
+    """Of tip and cubes at the rollout's end, as one vector."""
+    spread = np.full(len(NAMES), 0.001)
+    weights = {name: 0.0 for name in Weights().weights() if name.startswith("weight_")}
+    weights = Weights(**weights | {"weight_uncertainty": 1.0})
+    (term,) = Objective(weights, Model(None, spread), H, SPEC).terms
+    latents = np.random.default_rng(0).normal(size=(N, H, D)).astype(np.float32)
+    metres = np.abs(latents[:, -1]).mean(1) * 0.001 * len(NAMES) ** 0.5
+    np.testing.assert_allclose(term.cost(rollouts(latents=latents)), (metres / 0.005) ** 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["weight_temporal_distance", "weight_uncertainty"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wm_vla_ros.planning.samplers import SAMPLERS, NoFiniteCost, Sampler, SamplerConfig, make_sampler
-from wm_vla_ros.planning.samplers.noise import colored_basis, spline_basis
+from wm_vla_ros.planning.samplers.noise import colored_basis, fewer_numbers, spline_basis
 
 H, A = 10, 3
 CONFIG = SamplerConfig((0.3,) * A, H, samples=64, iterations=4, lower=(-1.0,) * A, upper=(1.0,) * A)
@@ -188,6 +188,9 @@ def test_coloured_noise_has_its_spectrum(beta: float) -> None:
     """Its power falls with the frequency's power beta, as a straight line in log-log."""
     horizon = 64
     basis = colored_basis(horizon, beta)
+    few = fewer_numbers(basis)
+    assert few.shape == (horizon, horizon)
+    assert few @ few.T == pytest.approx(basis @ basis.T, abs=1e-4)
     noise = basis @ np.random.default_rng(0).standard_normal((basis.shape[1], 4000))
     assert noise.var() == pytest.approx(1.0, rel=0.15)
     # Welch's window, so that the low frequencies do not leak over the others.
@@ -283,3 +286,16 @@ def test_a_configuration_has_one_entry_per_dimension(name: str, wrong) -> None:
 def test_an_unknown_sampler_lists_the_valid_ones() -> None:
     with pytest.raises(ValueError, match="'annealing'; valid: mppi_spline, mppi_colored, icem, cem"):
         make_sampler("annealing", CONFIG, np.random.default_rng(0))
+
+
+def test_the_population_of_icem_shrinks_by_whole_blocks_of_rows() -> None:
+    sizes = []
+
+    def cost(actions: np.ndarray) -> np.ndarray:
+        sizes.append(len(actions))
+        return np.square(actions).sum(axis=(1, 2))
+
+    config = SamplerConfig(sigma=(0.3,) * 7, horizon=6, samples=40, iterations=4)
+    make_sampler("icem", config, np.random.default_rng(0)).solve([np.zeros((6, 7), np.float32)], cost)
+    # 40, then 32, 25 and 20 by the published decay.
+    assert sizes == [40, 30, 24, 18]

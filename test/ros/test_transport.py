@@ -1,4 +1,4 @@
-"""The driver's transport: no shared memory, whichever discovery range the user has chosen."""
+"""The transport of who must be on time: no shared memory, whichever discovery range the user has chosen."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def middleware_threads(before: str) -> list[str]:
 
 
 @pytest.mark.graph
-def test_on_this_machine_alone_the_driver_opens_no_shared_memory():
+def test_on_this_machine_alone_no_shared_memory_is_opened():
     ordinary = middleware_threads("")
     assert any(name.startswith("dds.shm") for name in ordinary), ordinary
     alone = middleware_threads(_ALONE)
@@ -49,12 +49,12 @@ def test_the_range_of_this_machine_is_kept_by_the_profile(chosen: str):
     environment = {"ROS_AUTOMATIC_DISCOVERY_RANGE": chosen}
     wait_for_no_listener(environment)
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
-    assert environment["FASTRTPS_DEFAULT_PROFILES_FILE"].endswith("fastdds_driver_localhost.xml")
+    assert environment["FASTRTPS_DEFAULT_PROFILES_FILE"].endswith("fastdds_udp_localhost.xml")
 
 
 @pytest.mark.parametrize("chosen", [{}, {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}])
 def test_another_range_is_left_as_the_user_chose_it(chosen: dict[str, str]):
     environment = {**chosen, "FASTRTPS_DEFAULT_PROFILES_FILE": "fastdds.xml"}
     wait_for_no_listener(environment)
-    assert environment.pop("FASTRTPS_DEFAULT_PROFILES_FILE").endswith("fastdds_driver.xml")
+    assert environment.pop("FASTRTPS_DEFAULT_PROFILES_FILE").endswith("fastdds_udp.xml")
     assert environment == chosen

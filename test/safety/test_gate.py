@@ -184,3 +184,29 @@ def test_sync_inside_the_margin_starts_at_the_margin() -> None:
     resting = SPEC.home.copy()
     resting[1] = SPEC.lower[1]
     assert synced(resting).position[1] == pytest.approx(LIMITS.lower[1])
+
+
+joint_steps = st.lists(st.floats(-0.2, 0.2), min_size=6, max_size=6)
+
+
+@settings(deadline=None)
+@given(st.lists(joint_steps, min_size=1, max_size=4))
+def test_joints_are_held_back_alike(stream: list) -> None:
+    """Between the velocity in force and the wanted one: else the tool goes where nobody has sent it."""
+    gate = synced()
+    velocity = np.zeros(6)
+    for k, values in enumerate(stream, start=1):
+        before, wanted = gate.position, np.array(values)
+        inside = np.clip(before + wanted, LIMITS.lower, LIMITS.upper) - before
+        slower = inside * min(1.0, float(np.min(LIMITS.step / np.maximum(np.abs(inside), 1e-12))))
+        position, limited = gate.follow(before + wanted, k * DT)
+        if FaultCode.POSITION_LIMITED in codes(limited):
+            return
+        made, asked = position - before - velocity, slower - velocity
+        share = made @ asked / max(asked @ asked, 1e-18)
+        assert made == pytest.approx(share * asked, abs=1e-9)
+        assert -1e-9 <= share <= 1.0 + 1e-9
+        # As much of it as the joints allow: the tightest is at its bound, or all is there.
+        tightest = np.max(np.abs(made) / LIMITS.step_change)
+        assert tightest == pytest.approx(1.0, abs=1e-6) or asked == pytest.approx(made, abs=1e-9)
+        velocity = position - before

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from wm_vla_ros import world_models
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
+from wm_vla_ros.evaluation.encodings import probe
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.training import world_model
-from wm_vla_ros.training.sequences import columns, grounding_names, positions, split, window_starts
+from wm_vla_ros.training.devices import chosen_precision
+from wm_vla_ros.training.sequences import (
+    columns,
+    grounding_names,
+    in_metres,
+    positions,
+    split,
+    window_starts,
+)
+from wm_vla_ros.training.start_from import take_vision
+from wm_vla_ros.training.train_config import Budget, Stage, TrainConfig
 from wm_vla_ros.training.world_model import WorldModelTraining, train
-from wm_vla_ros.training.world_model_loss import LossConfig, Losses, TargetEncoder, Window, augment
-from wm_vla_ros.training.world_model_trainer import Budget, Stage, TrainConfig, Trainer
+from wm_vla_ros.training.world_model_loss import LossConfig, Losses, TargetEncoder, augment
+from wm_vla_ros.training.world_model_trainer import Trainer
 from wm_vla_ros.types import EE_ACTION_NAMES
-from wm_vla_ros.world_models.manifest import ModelRefused
+from wm_vla_ros.world_models.family import Window
+from wm_vla_ros.world_models.implicit import Implicit
+from wm_vla_ros.world_models.jepa import Jepa, JepaOptions
+from wm_vla_ros.world_models.manifest import MANIFEST_NAME, ModelRefused
+from wm_vla_ros.world_models.mdn_rnn import MdnRnn, MdnRnnOptions
+from wm_vla_ros.world_models.onnx_runtime import WEIGHTS_FILE
+from wm_vla_ros.world_models.rssm import RssmOptions, RssmWorldModel
 
 STAGES = TrainConfig(
     encoder=Stage(0.5, 32, 3e-3), joint=Stage(0.25, 16, 2e-3, 8), dynamics=Stage(0.25, 32, 2e-3, 12)
@@ -119,7 +138,7 @@ def test_held_out_episodes_are_never_drawn(data: EpisodeArrays) -> None:
     one = trainer(data)
     allowed = set(range(10))
     assert set(data.row_episode()[one._frame_rows]) == allowed
-    for starts in one.starts.values():
+    for starts in one.windows.starts.values():
         assert set(data.row_episode()[starts]) <= allowed
     with pytest.raises(ValueError, match="no episode among 10 has a window of 40 ticks"):
         trainer(data, stages=replace(STAGES, dynamics=Stage(0.2, 8, 1e-3, 40)))
@@ -224,10 +243,28 @@ def test_names_of_what_is_grounded(data: EpisodeArrays) -> None:
     assert names[:3] == ("tip.x", "tip.y", "tip.z")
     assert columns(names, "_cube") == {"red_cube": [3, 4, 5]}
     np.testing.assert_array_equal(positions(data)[:, 3:], data.environment)
-    with pytest.raises(ValueError, match="no object positions"):
-        positions(replace(data, environment_names=(), environment=data.environment[:, :0]))
-    with pytest.raises(ValueError, match=r"lacks \['tip.position.x'"):
-        positions(replace(data, state_names=("a",) * 18))
+    without = replace(data, environment_names=(), environment=data.environment[:, :0])
+    assert grounding_names(without) == names[:3]
+    assert in_metres(without).all()
+    np.testing.assert_array_equal(positions(without), positions(data)[:, :3])
+
+
+def test_without_a_fingertip_the_state_itself_is_grounded(data: EpisodeArrays) -> None:
+    """Then objects, in metres; with neither, the light of the images, held between them."""
+    joints = replace(data, state_names=tuple(f"motor.{n}" for n in range(18)))
+    assert grounding_names(joints) == (*joints.state_names, *data.environment_names)
+    assert in_metres(joints).tolist() == [False] * 18 + [True] * 3
+    np.testing.assert_array_equal(positions(joints)[:, :18], data.states)
+    nothing = {"environment_names": (), "environment": data.environment[:, :0]}
+    blind = replace(data, state_names=(), states=data.states[:, :0], **nothing)
+    light = positions(blind)
+    assert light.shape == (len(data.actions), 48)
+    assert not in_metres(blind).any()
+    corner = data.images["front"][3, :8, 8:16, 1].mean() / 255.0
+    assert light[6, grounding_names(blind).index("front.light.0.1.g")] == pytest.approx(corner, abs=1e-6)
+    np.testing.assert_array_equal(light[7], light[6])
+    with pytest.raises(ValueError, match="neither state nor object positions nor a camera"):
+        positions(replace(blind, images={}))
 
 
 @pytest.mark.parametrize("steps, minutes", [(None, None), (5, 1.0), (0, None), (None, -1.0)])
@@ -249,7 +286,8 @@ def test_command_writes_a_model_that_loads(from_memory: None, tmp_path: Path, sp
     model = world_models.load(out, robot=spec)
     assert model.manifest.dataset == ("dots",)
     assert model.manifest.command == (
-        "wm-vla train world-model --dataset dots --output dot_pusher --steps 8 --seed 0 --cameras front"
+        "wm-vla train world-model --dataset dots --output dot_pusher --steps 8 --seed 0 --cameras front "
+        f"--precision {chosen_precision('auto', 'cpu')}"
     )
     names = {figure.name for figure in report.figures}
     assert {"imagination.ratio_10", "imagination.probe_r2_tip", "imagination.probe_r2_cube"} <= names
@@ -273,3 +311,194 @@ def test_name_that_no_model_can_have_is_refused_before_training(
 def test_unknown_device_lists_the_valid_ones(from_memory: None, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown device 'tpu'; valid: cpu, cuda, auto"):
         train([Path("x")], tmp_path / "model", WorldModelTraining(steps=8, device="tpu", stages=STAGES))
+
+
+def effective_rank(latents: np.ndarray) -> float:
+    """exp of the entropy of the spectrum (Roy and Vetterli, "The effective rank", 2007)."""
+    spectrum = np.linalg.svd(latents - latents.mean(0), compute_uv=False) ** 2
+    share = spectrum / spectrum.sum()
+    return float(np.exp(-np.sum(share * np.log(share + 1e-12))))
+
+
+def test_vicreg_is_what_keeps_a_jepa_from_collapsing(data: EpisodeArrays) -> None:
+    """No metre shapes either latent. Without VICReg the error is better, and the cube lost."""
+    stages = TrainConfig(Stage(0.3, 32, 3e-3), Stage(0.6, 32, 2e-3, 8), Stage(0.1, 32, 2e-3, 12))
+    held_out = np.arange(400, 480, 2)
+    rank, error, cube = {}, {}, {}
+    for name, options in {
+        "without": JepaOptions(variance=0.0, covariance=0.0, grounded=False),
+        "with": JepaOptions(grounded=False),
+    }.items():
+        one = Trainer(data, np.arange(10), ("front",), stages, 0, family=partial(Jepa, options=options))
+        one.run(Budget(steps=60))
+        latents = one.encode(one._frame_rows).numpy()
+        rank[name] = effective_rank(latents)
+        error[name] = np.mean([e["consistency"] for e in one.history if e["stage"] == "joint"][-5:])
+        known = data.environment[:, :2]
+        guess = probe(latents, known[one._frame_rows], one.encode(held_out).numpy())
+        residual = np.sum((guess - known[held_out]) ** 2)
+        cube[name] = 1 - residual / np.sum((known[held_out] - known[held_out].mean(0)) ** 2)
+    assert rank["without"] < 0.7 * rank["with"]
+    assert error["without"] < 0.5 * error["with"]
+    assert cube["without"] < 0.8
+    assert cube["with"] > 0.9
+
+
+@pytest.mark.parametrize(
+    "family, options",
+    [
+        (RssmWorldModel, RssmOptions(deterministic=32, variables=16, hidden=64, evidence=0.1)),
+        (MdnRnn, MdnRnnOptions(variables=24, memory=24, hidden=64, evidence=0.1)),
+    ],
+)
+def test_reconstruction_is_what_keeps_a_recurrent_family_from_collapsing(
+    data: EpisodeArrays, family: type, options: RssmOptions | MdnRnnOptions
+) -> None:
+    """No metre shapes either latent. Without reconstruction the error is better, and the cube lost."""
+    # One precision whatever the machine, and long enough that no machine's rounding decides.
+    stages = TrainConfig(
+        Stage(0.05, 32, 3e-3), Stage(0.85, 32, 2e-3, 8), Stage(0.1, 32, 2e-3, 12), precision="no"
+    )
+    held_out = np.arange(400, 480, 2)
+    known = data.environment[:, :2]
+    error, cube = {}, {}
+    for weight in (0.0, 1.0):
+        own = replace(options, reconstruction=weight, grounded=False)
+        one = Trainer(data, np.arange(10), ("front",), stages, 0, family=partial(family, options=own))
+        one.run(Budget(steps=220))
+        error[weight] = np.mean([e["consistency"] for e in one.history if e["stage"] == "joint"][-5:])
+        guess = probe(
+            one.encode(one._frame_rows).numpy(), known[one._frame_rows], one.encode(held_out).numpy()
+        )
+        residual = np.sum((guess - known[held_out]) ** 2)
+        cube[weight] = 1 - residual / np.sum((known[held_out] - known[held_out].mean(0)) ** 2)
+    assert error[0.0] < 0.5 * error[1.0]
+    assert cube[0.0] < 0.7
+    assert cube[1.0] > 0.9
+
+
+@pytest.mark.parametrize("family", [RssmWorldModel, MdnRnn])
+def test_a_family_that_draws_is_reproducible_too(data: EpisodeArrays, family: type) -> None:
+    found = []
+    for seed in (3, 3, 4):
+        one = Trainer(data, np.arange(10), ("front",), STAGES, seed, family=family)
+        one.run(Budget(steps=6))
+        found.append(weights(one))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+@pytest.fixture(scope="module")
+def rewarded(data: EpisodeArrays) -> EpisodeArrays:
+    """Success is the tip on the left: something to be seen in every latent; the expert goes there."""
+    left = data.states[:, data.state_names.index("tip.position.x")] < 0.0
+    expert = np.zeros_like(data.actions)
+    expert[:, 0] = np.where(left, 0.0, -0.2)
+    return replace(data, success=left, expert_actions=expert)
+
+
+class TestImplicit:
+    def test_heads_learn_reward_value_and_the_expert(self, rewarded: EpisodeArrays) -> None:
+        stages = replace(STAGES, encoder=Stage(0.2, 16, 3e-3), dynamics=Stage(0.6, 32, 2e-3, 12))
+        one = Trainer(rewarded, np.arange(10), ("front",), stages, 0, family=Implicit)
+        untrained = one.held_out(np.array([10, 11]))
+        one.run(Budget(steps=100))
+        trained = one.held_out(np.array([10, 11]))
+        assert trained["reward.mean_error"] < 0.6 * untrained["reward.mean_error"]
+        assert trained["value.spearman"] > 0.5
+        assert trained["policy.ratio_mean"] < 0.7
+
+    def test_without_success_there_is_nothing_to_learn_or_report(self, data: EpisodeArrays) -> None:
+        one = Trainer(data, np.arange(10), ("front",), STAGES, 0, family=Implicit)
+        one.run(Budget(steps=6))
+        assert "value" not in one.history[-1]
+        assert one.held_out(np.array([10, 11])) == {}
+
+
+def test_family_and_its_options_are_told(from_memory: None, tmp_path: Path, spec: RobotSpec) -> None:
+    """Also: vision goes on from another model's, of the same cameras."""
+    train([Path("dots")], tmp_path / "first", WorldModelTraining(steps=4, held_out=0.2, stages=STAGES))
+    out = tmp_path / "second"
+    training = WorldModelTraining(
+        "jepa", steps=4, held_out=0.2, stages=STAGES, vision_from=str(tmp_path / "first")
+    )
+    report = train([Path("dots")], out, training)
+    manifest = world_models.load(out, robot=spec).manifest
+    assert manifest.family == "jepa"
+    assert "--family jepa" in manifest.command
+    assert "--vision-from first" in manifest.command
+    assert report.conditions["options"] == {
+        "variance": 20.0,
+        "covariance": 1.0,
+        "grounded": True,
+        "backbone": "",
+    }
+
+
+def test_dynamics_go_on_from_a_trained_model_whose_encoder_stays(from_memory: None, tmp_path: Path) -> None:
+    train([Path("dots")], tmp_path / "first", WorldModelTraining(steps=4, held_out=0.2, stages=STAGES))
+    training = WorldModelTraining(steps=4, held_out=0.2, stages=STAGES, start_from=str(tmp_path / "first"))
+    report = train([Path("dots")], tmp_path / "second", training)
+    before, after = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("first", "second"))
+    for name, value in before.items():
+        same = np.array_equal(value, after[name])
+        assert same == (name.startswith("encoder.") or "mean" in name or "std" in name or "scale" in name), (
+            name
+        )
+    assert report.conditions["steps"] == {"dynamics": 4}
+    command = json.loads((tmp_path / "second" / MANIFEST_NAME).read_text())["command"]
+    assert "--start-from first" in command
+
+
+def test_a_thawed_encoder_trains_on(from_memory: None, tmp_path: Path) -> None:
+    train([Path("dots")], tmp_path / "first", WorldModelTraining(steps=4, held_out=0.2, stages=STAGES))
+    training = WorldModelTraining(
+        steps=8, held_out=0.2, stages=STAGES, start_from=str(tmp_path / "first"), thaw=True
+    )
+    report = train([Path("dots")], tmp_path / "second", training)
+    before, after = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("first", "second"))
+    assert any(
+        not np.array_equal(value, after[name])
+        for name, value in before.items()
+        if name.startswith("encoder.vision.")
+    )
+    steps = report.conditions["steps"]
+    assert set(steps) == {"joint", "dynamics"}
+    assert sum(steps.values()) == 8
+    command = json.loads((tmp_path / "second" / MANIFEST_NAME).read_text())["command"]
+    assert "--start-from first --thaw" in command
+
+
+def test_there_is_nothing_to_thaw_without_a_model() -> None:
+    with pytest.raises(ValueError, match="thaw: only the encoder of start_from is at rest"):
+        WorldModelTraining(steps=4, thaw=True)
+
+
+def test_a_model_of_another_family_is_no_start(from_memory: None, tmp_path: Path) -> None:
+    train([Path("dots")], tmp_path / "first", WorldModelTraining(steps=4, held_out=0.2, stages=STAGES))
+    training = WorldModelTraining(
+        "jepa", steps=4, held_out=0.2, stages=STAGES, start_from=str(tmp_path / "first")
+    )
+    with pytest.raises(ModelRefused, match="expected the family jepa .* found latent_dynamics"):
+        train([Path("dots")], tmp_path / "second", training)
+
+
+def test_a_whole_model_brings_its_own_vision() -> None:
+    with pytest.raises(ValueError, match="start_from: a whole model has its own vision"):
+        WorldModelTraining(steps=4, start_from="a", vision_from="b")
+
+
+def test_vision_of_other_sizes_is_refused(data: EpisodeArrays) -> None:
+    model = trainer(data).model
+    vision = {name: value.clone() for name, value in model.encoder.vision.state_dict().items()}
+    vision["0.heads.bias"] += 1.0
+    take_vision(model, vision)
+    torch.testing.assert_close(model.encoder.vision[0].heads.bias, vision["0.heads.bias"])
+    vision["0.heads.bias"] = vision["0.heads.bias"][:-1]
+    with pytest.raises(ModelRefused, match="vision: .*heads.bias"):
+        take_vision(model, vision)
+
+
+def test_unknown_family_lists_the_known(from_memory: None, tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="family: expected one of latent_dynamics, .*, found 'gan'"):
+        train([Path("x")], tmp_path / "model", WorldModelTraining("gan", steps=8, stages=STAGES))

@@ -17,11 +17,12 @@ GROUNDED = ("tip.x", "tip.y", "tip.z", "red_cube.x", "red_cube.y", "red_cube.z")
 def torch_model(spec: RobotSpec):
     """A LatentDynamics module with random weights."""
     torch = pytest.importorskip("torch")
-    from wm_vla_ros.world_models.latent_dynamics import LatentDynamics, LatentDynamicsConfig
+    from wm_vla_ros.world_models.latent_dynamics import LatentDynamics
+    from wm_vla_ros.world_models.modules import ModelConfig
 
     torch.manual_seed(1)
     torch.set_num_threads(1)
-    config = LatentDynamicsConfig(
+    config = ModelConfig(
         cameras=(("front", 32, 40),),
         proprio_dim=len(proprio_names(spec)),
         action_dim=7,

@@ -12,6 +12,14 @@ import pytest
 from wm_vla_ros import world_models
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.world_models.manifest import MANIFEST_NAME, Manifest, ModelRefused, read_manifest
+from wm_vla_ros.world_models.registry import FAMILIES
+
+RANGE = {
+    "names": [f"a{n}" for n in range(7)],
+    "low": [0.0] * 7,
+    "high": [1.0] * 7,
+    "spread": [0.1] * 7,
+}
 
 
 def edit(folder: Path, **changes: object) -> None:
@@ -37,7 +45,7 @@ def test_the_right_robot_is_accepted(exported: Path, spec: RobotSpec) -> None:
         ({"dt": 0.05}, "dt: expected 0.02 (the robot's), found 0.05"),
         ({"translation_scale": 0.05}, "translation_scale: expected 0.02 (the robot's), found 0.05"),
         ({"rotation_scale": 0.5}, "rotation_scale: expected 0.2 (the robot's), found 0.5"),
-        ({"family": "rssm"}, "family: expected one of latent_dynamics, found 'rssm'"),
+        ({"family": "gan"}, f"family: expected one of {', '.join(FAMILIES)}, found 'gan'"),
         ({"format": 2}, "manifest format: expected 1, found 2"),
         ({"latent_dim": 0}, "manifest latent_dim: expected a whole number in 1..65536, found 0"),
         ({"latent_dim": "16"}, "manifest latent_dim: expected a whole number in 1..65536, found '16'"),
@@ -48,7 +56,19 @@ def test_the_right_robot_is_accepted(exported: Path, spec: RobotSpec) -> None:
         ({"proprio_names": ["a", "a"]}, "manifest proprio_names: expected distinct names"),
         ({"proprio_names": "abc"}, "manifest: expected the documented types, found proprio_names is not"),
         ({"grounding_names": []}, "manifest grounding_names: expected distinct names, found ()"),
-        ({"cameras": {}}, "manifest cameras: expected at least one camera, found none"),
+        ({"cameras": {}, "proprio_names": []}, "manifest proprio_names: expected distinct names, found ()"),
+        ({"action_space": "recorded"}, "expected with the action space 'recorded' alone, found None"),
+        ({"actions": {"names": ["a"]}}, "manifest: expected the documented types, found 'low'"),
+        ({"actions": RANGE}, "expected with the action space 'recorded' alone, found RecordedActions"),
+        ({"actions": RANGE | {"low": [0.0] * 6}, "action_space": "recorded"}, "expected 7 of low, found 6"),
+        (
+            {"actions": RANGE | {"high": [-1.0] * 7}, "action_space": "recorded"},
+            "manifest actions: expected a range for 'a0', found 0.0..-1.0",
+        ),
+        (
+            {"actions": RANGE, "action_space": "recorded"},
+            "action_space: expected 'ee_delta' (the robot's), found 'recorded'",
+        ),
         ({"name": "../small"}, "manifest name: expected a plain name, found '../small'"),
         ({"files": {"../encoder.onnx": "0" * 64}}, "expected plain file names, found '../encoder.onnx'"),
         ({"files": {"/encoder.onnx": "0" * 64}}, "expected plain file names, found '/encoder.onnx'"),

@@ -188,3 +188,13 @@ def test_asking_what_is_available_loads_no_torch(exported: Path) -> None:
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script, str(exported)], check=True, timeout=120, env={**os.environ})
+
+
+def test_a_loaded_model_leaves_nothing_in_the_home_directory(exported, tmp_path):
+    """ONNX Runtime would keep a record of its use there, to be sent to its maker."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    load = "import sys; from wm_vla_ros import world_models; world_models.load(sys.argv[1])"
+    subprocess.run(
+        [sys.executable, "-c", load, str(exported)], env={**variables, "HOME": str(tmp_path)}, check=True
+    )
+    assert not list(tmp_path.iterdir())

@@ -136,10 +136,10 @@ class StackRunner:
                 self._start(child.node)
         return ended
 
-    def run(self, stop: threading.Event) -> int:
-        """Watch until `stop` is set or the stack cannot go on. Returns the exit code: 0 if no node failed."""
+    def run(self, stopped: Callable[[], object]) -> int:
+        """Watch until `stopped`, or the stack cannot go on. Returns the exit code: 0 if no node failed."""
         failed = False
-        while not stop.wait(_POLL):
+        while not stopped():
             for ended in self.poll():
                 failed = failed or not ended.restarted
                 if ended.code == REFUSED or ended.node.on_exit is OnExit.STOP:
@@ -147,6 +147,9 @@ class StackRunner:
                     return 1
             if not self._children:
                 return 1
+            # Last, so that `stopped` is asked before the nodes: who is told to end together with them,
+            # as by a service manager, has not lost them.
+            self._clock.sleep_until(self._clock.now() + _POLL)
         return 1 if failed else 0
 
     def stop(self) -> None:

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from wm_vla_ros.commands import JsonFlag
+from wm_vla_ros.commands.augment import imagine
 from wm_vla_ros.config import defaults
 from wm_vla_ros.report import Figure, Report, conditions, emit, proportion
 
 app = typer.Typer(help="Record episodes as a LeRobotDataset, and describe one.", no_args_is_help=True)
+app.command("imagine")(imagine)
 
 
 @app.command()
@@ -20,8 +22,10 @@ def collect(
     out: Annotated[
         Path | None, typer.Option(help="Folder, not there yet; default data/TASK_POLICY_SEED.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="reach or push; not needed with --policy play.")] = None,
-    policy: Annotated[str, typer.Option(help="Who acts: expert, play or dagger.")] = "expert",
+    task: Annotated[
+        str | None, typer.Option(help="reach or push; not needed with --policy play or glance.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="Who acts: expert, play, glance or dagger.")] = "expert",
     checkpoint: Annotated[
         str | None, typer.Option(help="Trained policy that acts with --policy dagger.")
     ] = None,
@@ -68,7 +72,7 @@ def collect(
         Figure("collect.seconds", round(seconds, 1), "s"),
         Figure("collect.speed", round(spoken / seconds, 2), "x real time"),
     ]
-    if policy != "play":
+    if not options.playing:
         figures.append(proportion("collect.expert_success", result.episodes, result.attempts))
     emit(Report("data collect", {"out": str(out), "workers": workers, **conditions()}, tuple(figures)), json)
 

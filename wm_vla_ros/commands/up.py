@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from typing import Any
 
 import typer
@@ -26,11 +25,13 @@ def _runs(kind: StackKind) -> Any:
     def up(namespace: NAMESPACE = "", **chosen: Any) -> None:
         from wm_vla_ros.bringup.runner import StackRunner
 
-        stop = threading.Event()
+        # Not an Event: a handler runs between any two steps of the thread that waits, also while that
+        # thread holds the event's lock, and would then wait for itself for ever.
+        received: list[int] = []
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, lambda number, frame: received.append(number))
         with StackRunner(kind.build(namespace, **chosen), _print_line) as runner:
-            code = runner.run(stop)
+            code = runner.run(lambda: received)
         raise typer.Exit(code)
 
     return with_stack_options(up, kind)

@@ -36,12 +36,14 @@ from wm_vla_ros.robots.spec import RobotSpec, load_robot
 from wm_vla_ros.sim.tasks import INSTRUCTIONS, OBJECT_STATE_NAMES, TASKS, Task, task_for_seed
 from wm_vla_ros.types import EE_ACTION_NAMES
 
-POLICIES = ("expert", "play", "dagger")
+POLICIES = ("expert", "play", "glance", "dagger")
 CAMERAS = ("front", "wrist")
 # Frames are rendered at every second row (25 Hz) and held in between: as cameras do.
 FRAME_STRIDE = 2
 PLAY_TASK = "play"
 PLAY_SECONDS = 6.0
+# A glance is play for a few rows, with the tip anywhere within reach to begin with.
+GLANCE_SECONDS = 0.08
 # Rows recorded after success, in which the expert stays: a policy has to learn to stop.
 ROWS_AFTER_SUCCESS = 30
 # Scene seeds below this are for evaluation and never recorded.
@@ -57,11 +59,12 @@ _RETRY, _ATTEMPTS = 100_000, 9
 class CollectOptions:
     """What to record. task: "reach" or "push", or None with policy "play".
 
-    policy: "expert" (noise: with bursts of disturbance), "play" (random contact-rich motion), or "dagger"
-    (a trained policy from `checkpoint` acts through both loops, in turns with the expert). Failed
-    demonstrations are recorded anew from another seed. seed: number of the series; every series has its own
-    scenes. frame_stride: rows from one rendered frame to the next; LeRobot's rows in between hold the frame
-    before them.
+    policy: "expert" (noise: with bursts of disturbance), "play" (random contact-rich motion), "glance" (a
+    moment of play, the arm anywhere: many scenes for little, and an encoder learns from scenes where things
+    are), or "dagger" (a trained policy from `checkpoint` acts through both loops, in turns with the expert).
+    Failed demonstrations are recorded anew from another seed. seed: number of the series; every series has
+    its own scenes. frame_stride: rows from one rendered frame to the next; LeRobot's rows in between hold the
+    frame before them.
     """
 
     episodes: int
@@ -82,7 +85,7 @@ class CollectOptions:
             raise ValueError(f"frame_stride must be at least 1, got {self.frame_stride}")
         if self.policy not in POLICIES:
             raise ValueError(f"unknown policy {self.policy!r}; valid: {', '.join(POLICIES)}")
-        if self.policy != "play" and self.task not in TASKS:
+        if not self.playing and self.task not in TASKS:
             raise ValueError(f"unknown task {self.task!r}; valid: {', '.join(TASKS)}")
         if not 1 <= self.episodes <= _RETRY:
             raise ValueError(f"episodes must be between 1 and {_RETRY}, got {self.episodes}")
@@ -90,6 +93,11 @@ class CollectOptions:
             raise ValueError(f"seed must be between 0 and 999, got {self.seed}")
         if (self.policy == "dagger") != (self.checkpoint is not None):
             raise ValueError("a checkpoint goes with policy 'dagger', and only with it")
+
+    @property
+    def playing(self) -> bool:
+        """Whether nothing is demonstrated."""
+        return self.policy in ("play", "glance")
 
     def scene_seed(self, episode: int, attempt: int) -> int:
         """Seed of an episode's scene; attempt counts its failed demonstrations."""
@@ -267,13 +275,15 @@ class Recorder:
         for attempt in range(_ATTEMPTS):
             seed = self.options.scene_seed(number, attempt)
             episode = self.scene(seed)
-            if self.options.policy == "play" or episode.columns[SUCCESS].any():
+            if self.options.playing or episode.columns[SUCCESS].any():
                 return episode, attempt + 1
         raise RuntimeError(f"episode {number}: the expert failed {_ATTEMPTS} times in a row")
 
     def scene(self, seed: int, play_seconds: float = PLAY_SECONDS) -> Episode:
         """One episode in the scene of `seed`, whether it succeeds or not; play lasts `play_seconds`."""
-        return self._play(seed, play_seconds) if self.options.policy == "play" else self._demonstrate(seed)
+        if self.options.policy == "glance":
+            return self._play(seed, GLANCE_SECONDS, anywhere=True)
+        return self._play(seed, play_seconds) if self.options.playing else self._demonstrate(seed)
 
     def close(self) -> None:
         """Free the renderer."""
@@ -314,11 +324,13 @@ class Recorder:
             for _ in range(ticks):
                 self._arm.apply(expert.action(self._arm.world))
 
-    def _play(self, seed: int, seconds: float) -> Episode:
-        from wm_vla_ros.sim.play import PlayPolicy
+    def _play(self, seed: int, seconds: float, anywhere: bool = False) -> Episode:
+        from wm_vla_ros.sim.layout import sample_layout
+        from wm_vla_ros.sim.play import PlayPolicy, tip_among
 
         self._task = None
-        self._arm.reset(seed, None)
+        start = tip_among(sample_layout(seed), np.random.default_rng([seed, 6])) if anywhere else None
+        self._arm.reset(seed, None, start)
         policy = PlayPolicy(self.spec, np.random.default_rng([seed, 4]))
         buffer = EpisodeBuffer()
         for _ in range(round(seconds / self.spec.dt)):

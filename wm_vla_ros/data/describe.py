@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from wm_vla_ros.data.episode import SUCCESS
+from wm_vla_ros.data.latent_episodes import EPISODE_IMAGINED
 from wm_vla_ros.data.lerobot_reader import read_episode_table, read_info
 from wm_vla_ros.report import Figure, Report, proportion
 
@@ -32,6 +33,8 @@ def describe(root: Path) -> Report:
         Figure("data.tasks", len(counts)),
         Figure("data.size", round(size / 1e6, 1), "MB"),
     ]
+    if (told := table.get(EPISODE_IMAGINED)) is not None:
+        figures.append(Figure("data.imagined", sum(told)))
     succeeded = _succeeded(root, info, lengths)
     if succeeded is not None:
         figures.append(proportion("data.success", succeeded, len(lengths)))

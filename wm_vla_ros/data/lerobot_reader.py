@@ -11,12 +11,8 @@ for small models on a CPU. Needs neither LeRobot nor torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,12 +25,22 @@ from wm_vla_ros.data.episode import (
     DISTURBED,
     ENVIRONMENT,
     EXPERT_ACTION,
+    FRAME_AGE,
     IMAGE_PREFIX,
     STATE,
     SUCCESS,
 )
+from wm_vla_ros.data.frame_cache import cached_frames
+from wm_vla_ros.data.lerobot_features import (
+    camera_keys,
+    check_episodes,
+    check_finite,
+    check_rate,
+    robot_name,
+    vector_names,
+    vector_width,
+)
 
-_CACHE_FORMAT = 1
 _VECTORS = {STATE: "states", ACTION: "actions", EXPERT_ACTION: "expert_actions", ENVIRONMENT: "environment"}
 _FLAGS = {DISTURBED: "disturbed", SUCCESS: "success"}
 
@@ -64,8 +70,9 @@ class StackedFrames:
 class EpisodeArrays:
     """A data set of N rows, E episodes and F frames per camera, as arrays (read-only memory maps).
 
-    images: camera -> (F, H, W, 3) uint8; index it with `row_frame`. frame_rows: (F,) row of each frame.
-    row_frame: (N,) index of the newest frame at or before each row, of the same episode. states: (N, P).
+    images: camera -> (F, H, W, 3) uint8; index it with `row_frame`. frame_rows: (F,) row of each frame; every
+    row where there is no camera. row_frame: (N,) index of the newest frame at or before each row, of the same
+    episode. states: (N, P), P may be 0.
     actions: (N, A) as executed. expert_actions: (N, A) what the expert would have done in that row; equal to
     `actions` when the data set has no such column. environment: (N, G) object positions in metres; G may
     be 0.
@@ -108,63 +115,75 @@ class EpisodeArrays:
         return np.repeat(np.arange(self.episodes), np.diff(self.starts))
 
 
-def load_episodes(root: Path | str, cameras: Sequence[str] = ("front",), stride: int = 2) -> EpisodeArrays:
+def load_episodes(
+    root: Path | str, cameras: Sequence[str] | None = ("front",), stride: int | None = None
+) -> EpisodeArrays:
     """The data set in `root` as arrays.
 
-    stride: every stride-th row of an episode has a frame (data sets recorded here render every second row).
-    The decoded frames are kept in `root`/cache as .npy files, keyed by the data set's own metadata, and
-    mapped into memory afterwards.
+    cameras: None for all that it has. stride: every stride-th row of an episode has a frame; None for every
+    second row of data sets recorded here, which render no more, and every row of others. The decoded frames
+    are kept in `root`/cache as .npy files, keyed by the data set's own metadata, and mapped into memory
+    afterwards.
 
-    Raises FileNotFoundError when there is no data set, ValueError when it is not version 3, lacks a feature
-    (naming it and those that are there), or has a value that is not finite.
+    Raises FileNotFoundError when there is no data set; ValueError, naming file, episode or feature, when it
+    is not version 3, lacks a feature, has an empty episode, a value that is not finite, rows at another rate
+    than it says, or a file that cannot be read.
     """
     root = Path(root)
     info = read_info(root)
-    keys = [IMAGE_PREFIX + camera for camera in cameras]
-    missing = [key for key in (STATE, ACTION, *keys) if key not in info["features"]]
-    if missing:
-        raise ValueError(f"{root} lacks {missing}; its features are {sorted(info['features'])}")
+    features = info["features"]
+    known = camera_keys(features, root)
+    cameras = tuple(known) if cameras is None else tuple(cameras)
+    missing = [camera for camera in cameras if camera not in known]
+    if ACTION not in features or missing:
+        lacks = [*([] if ACTION in features else [ACTION]), *(IMAGE_PREFIX + camera for camera in missing)]
+        raise ValueError(f"{root} lacks {lacks}; its features are {sorted(features)}")
+    if STATE not in features and not cameras:
+        raise ValueError(
+            f"{root} lacks {STATE} and no camera is asked for; its features are {sorted(features)}"
+        )
+    if stride is None:
+        stride = 2 if FRAME_AGE in features and cameras else 1
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
     table = read_episode_table(root)
     if not table["length"]:
         raise ValueError(f"{root} has no episodes")
+    check_episodes(table["length"], root)
     rows = _read_rows(root, info, table)
     within = np.concatenate([np.arange(length) for length in table["length"]])
     has_frame = within % stride == 0
-    folder = root / "cache" / _cache_key(root, stride)
-    images = {}
-    for camera, key in zip(cameras, keys, strict=True):
-        path = folder / f"{camera}.npy"
-        if not path.exists():
-            _decode(root, info, table, key, stride, int(has_frame.sum()), path)
-        images[camera] = np.load(path, mmap_mode="r", allow_pickle=False)
-    features = info["features"]
     return EpisodeArrays(
-        images=images,
+        images={name: cached_frames(root, info, table, name, known[name], stride) for name in cameras},
         frame_rows=np.flatnonzero(has_frame),
         row_frame=np.cumsum(has_frame) - 1,
         **rows,
         seeds=np.asarray(table.get("scene_seed", [-1] * len(table["length"])), np.int64),
-        state_names=tuple(features[STATE]["names"]),
-        action_names=tuple(features[ACTION]["names"]),
-        environment_names=tuple(features[ENVIRONMENT]["names"]) if ENVIRONMENT in features else (),
-        robot=str(info.get("robot_type")),
+        state_names=vector_names(features, STATE, root) if STATE in features else (),
+        action_names=vector_names(features, ACTION, root),
+        environment_names=vector_names(features, ENVIRONMENT, root) if ENVIRONMENT in features else (),
+        robot=robot_name(info),
         dt=1.0 / info["fps"],
     )
 
 
 def concatenate(parts: Sequence[EpisodeArrays]) -> EpisodeArrays:
-    """Several data sets one after the other. Raises ValueError naming what differs between them."""
+    """Several data sets one after the other. Raises ValueError naming what differs, and where."""
     first = parts[0]
     if len(parts) == 1:
         return first
-    for part in parts[1:]:
-        for name in ("state_names", "action_names", "environment_names", "robot", "dt"):
+    for number, part in enumerate(parts[1:], start=2):
+        where = f"between the first data set and number {number}"
+        if part.dt != first.dt:
+            raise ValueError(f"rows per second differ {where}: {1 / first.dt:g} and {1 / part.dt:g}")
+        for name in ("state_names", "action_names", "environment_names", "robot"):
             if getattr(part, name) != getattr(first, name):
-                raise ValueError(f"{name} differs: {getattr(first, name)} and {getattr(part, name)}")
-        if set(part.images) != set(first.images):
-            raise ValueError(f"cameras differ: {sorted(first.images)} and {sorted(part.images)}")
+                raise ValueError(f"{name} differs {where}: {getattr(first, name)} and {getattr(part, name)}")
+        sizes = [
+            {name: each.images[name].shape[1:3] for name in sorted(each.images)} for each in (first, part)
+        ]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"cameras differ {where}: {sizes[0]} and {sizes[1]}")
     tasks = tuple(dict.fromkeys(task for part in parts for task in part.tasks))
     row_offsets = np.cumsum([0, *(len(part.actions) for part in parts)])
     frame_offsets = np.cumsum([0, *(len(part.frame_rows) for part in parts)])
@@ -226,19 +245,34 @@ def _read_rows(root: Path, info: Mapping[str, Any], table: Mapping[str, list[Any
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    wanted = [name for name in (*_VECTORS, *_FLAGS) if name in info["features"]]
-    paths = sorted((root / "data").glob("*/*.parquet"))
-    data = pa.concat_tables([pq.read_table(path, columns=[*wanted, "task_index"]) for path in paths])
+    features = info["features"]
+    wanted = [name for name in (*_VECTORS, *_FLAGS, "timestamp") if name in features]
+    tables = []
+    for path in sorted((root / "data").glob("*/*.parquet")):
+        try:
+            tables.append(pq.read_table(path, columns=[*wanted, "task_index", "episode_index"]))
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
     total = int(np.sum(table["length"]))
-    if len(data) != total:
-        raise ValueError(f"{root} has {len(data)} rows, its episodes add up to {total}")
+    found = sum(map(len, tables))
+    if found != total:
+        raise ValueError(f"{root} has {found} rows, its episodes add up to {total}")
+    data = pa.concat_tables(tables)
     starts = np.concatenate([[0], np.cumsum(table["length"])])
+    owner = np.repeat(np.arange(len(table["length"])), table["length"])
+    astray = np.flatnonzero(data["episode_index"].to_numpy() != owner)
+    if len(astray):
+        raise ValueError(f"{root}: row {astray[0]} is not of episode {owner[astray[0]]}, as the table says")
     out: dict[str, Any] = {"starts": starts}
     for name, field in _VECTORS.items():
         if name in wanted:
-            out[field] = _matrix(data[name], name, info["features"][name]["shape"][0])
+            out[field] = _matrix(data[name], vector_width(features, name, root))
+            check_finite(out[field], name, starts, root)
+    if "timestamp" in wanted:
+        check_rate(data["timestamp"].to_numpy().astype(np.float64), starts, info["fps"], root)
+    for field in ("states", "environment"):
+        out.setdefault(field, np.zeros((total, 0), np.float32))
     out.setdefault("expert_actions", out["actions"])
-    out.setdefault("environment", np.zeros((total, 0), np.float32))
     for name, field in _FLAGS.items():
         out[field] = data[name].to_numpy() if name in wanted else np.zeros(total, bool)
     out["episode_tasks"] = data["task_index"].to_numpy()[starts[:-1]]
@@ -246,91 +280,9 @@ def _read_rows(root: Path, info: Mapping[str, Any], table: Mapping[str, list[Any
     return out
 
 
-def _matrix(column: Any, name: str, width: int) -> NDArray[np.float32]:
+def _matrix(column: Any, width: int) -> NDArray[np.float32]:
     values = column.combine_chunks()
     flat = values.flatten() if hasattr(column.type, "value_type") else values
     array = np.array(flat.to_numpy(zero_copy_only=False), np.float32).reshape(-1, width)
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
-        raise ValueError(f"{name} is not finite in row {int(np.flatnonzero(bad)[0])}")
     array.setflags(write=False)
     return array
-
-
-def _cache_key(root: Path, stride: int) -> str:
-    digest = hashlib.sha256(f"{_CACHE_FORMAT} {stride}".encode())
-    paths = [root / "meta" / "info.json", *sorted((root / "meta" / "episodes").glob("*/*.parquet"))]
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _decode(
-    root: Path,
-    info: Mapping[str, Any],
-    table: Mapping[str, list[Any]],
-    key: str,
-    stride: int,
-    frames: int,
-    path: Path,
-) -> None:
-    """Decode one camera's frames into `path`, which appears only when it is complete."""
-    height, width, channels = info["features"][key]["shape"]
-    if channels != 3:
-        raise ValueError(f"{key} has {channels} channels, needed: 3")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=path.parent))
-    try:
-        partial = folder / "frames.npy"
-        out = np.lib.format.open_memmap(partial, "w+", np.uint8, (frames, height, width, 3))
-        firsts = np.concatenate([[0], np.cumsum([-(-length // stride) for length in table["length"]])])
-        for video, episodes in _videos(root, info, table, key):
-            _decode_file(video, episodes, table, key, info["fps"], stride, firsts, out)
-        out.flush()
-        del out
-        os.replace(partial, path)
-    finally:
-        shutil.rmtree(folder)
-
-
-def _videos(
-    root: Path, info: Mapping[str, Any], table: Mapping[str, list[Any]], key: str
-) -> Iterator[tuple[Path, list[int]]]:
-    files: dict[tuple[int, int], list[int]] = {}
-    columns = (table[f"videos/{key}/chunk_index"], table[f"videos/{key}/file_index"])
-    for episode, place in enumerate(zip(*columns, strict=True)):
-        files.setdefault(place, []).append(episode)
-    for (chunk, number), episodes in sorted(files.items()):
-        name = info["video_path"].format(video_key=key, chunk_index=chunk, file_index=number)
-        yield root / name, episodes
-
-
-def _decode_file(
-    video: Path,
-    episodes: Sequence[int],
-    table: Mapping[str, list[Any]],
-    key: str,
-    fps: int,
-    stride: int,
-    firsts: NDArray[np.int64],
-    out: NDArray[np.uint8],
-) -> None:
-    import av
-
-    # Frame number in the file -> index in `out`, for the frames that are wanted.
-    wanted: dict[int, int] = {}
-    for episode in episodes:
-        start = round(table[f"videos/{key}/from_timestamp"][episode] * fps)
-        for count, row in enumerate(range(0, table["length"][episode], stride)):
-            wanted[start + row] = int(firsts[episode]) + count
-    found = 0
-    with av.open(str(video)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        for frame in container.decode(stream):
-            target = wanted.get(round(float(frame.pts * stream.time_base) * fps))
-            if target is not None:
-                out[target] = frame.to_ndarray(format="rgb24")
-                found += 1
-    if found != len(wanted):
-        raise ValueError(f"{video} holds {found} of the {len(wanted)} frames that its episodes need")

@@ -36,9 +36,11 @@ class SimulatedArm:
         self._limits = JointLimits.of(spec)
         self._substeps = round(spec.dt / TIMESTEP)
 
-    def reset(self, seed: int, task: Task | None) -> None:
-        """Start the episode of `seed` and `task`, at rest."""
+    def reset(self, seed: int, task: Task | None, tip: NDArray[np.float64] | None = None) -> None:
+        """Start the episode of `seed` and `task`, at rest. tip: (3,) metres, where it begins instead."""
         self.world.reset(seed, task)
+        if tip is not None:
+            self.world.set_tip(tip)
         measured = self.world.joint_positions()
         self._map.reset(measured)
         self._gate = Gate(self._limits)

@@ -5,29 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wm_vla_ros.evaluation.rig import EpisodeResult, RigConditions
+from wm_vla_ros.evaluation.rig import Controller, EpisodeResult, RigConditions
+from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.report import Figure, Report, conditions, mean_interval, proportion
 from wm_vla_ros.sim.tasks import TASKS, task_for_seed
 
 if TYPE_CHECKING:
     from wm_vla_ros.evaluation.rig import Rig
     from wm_vla_ros.robots.spec import RobotSpec
-    from wm_vla_ros.vla.policy import SlowPolicy
+    from wm_vla_ros.vla.open_policy import Policy
     from wm_vla_ros.world_models.protocol import WorldModel
 
+# What runs unasked, and what else can: the fast loop alone, given the latent of its goal.
 CONTROLLERS = ("stack", "policy_alone")
+ALL_CONTROLLERS = (*CONTROLLERS, "goal_latent")
 
 
 @dataclass(frozen=True, slots=True)
 class EvalSettings:
-    """What to evaluate. robot, policy, world_model: names or paths."""
+    """What to evaluate. robot, policy, world_model: names or paths. planner: of the fast loop."""
 
     task: str
     seeds: tuple[int, ...]
@@ -35,6 +38,35 @@ class EvalSettings:
     policy: str
     world_model: str
     rig: RigConditions
+    planner: MpcConfig = field(default_factory=MpcConfig)
+
+
+def parse_planner(settings: Sequence[str]) -> MpcConfig:
+    """The planner's configuration with these changes, each "name=value" of a number or a flag.
+
+    Raises ValueError for a name that is none, listing the valid ones, or a value of another kind.
+    """
+    kinds = {
+        entry.name: type(getattr(MpcConfig(), entry.name))
+        for entry in fields(MpcConfig)
+        if isinstance(getattr(MpcConfig(), entry.name), bool | int | float)
+    }
+    read = {
+        bool: {"true": True, "false": False}.__getitem__,
+        int: int,
+        float: float,
+    }
+    changes = {}
+    for text in settings:
+        name, _, value = text.partition("=")
+        if name not in kinds:
+            raise ValueError(f"unknown planner setting {name!r}; valid: {', '.join(sorted(kinds))}")
+        try:
+            changes[name] = read[kinds[name]](value)
+        except (ValueError, KeyError):
+            kind = {bool: "true or false", int: "a whole number", float: "a number"}[kinds[name]]
+            raise ValueError(f"planner setting {name}: expected {kind}, got {value!r}") from None
+    return replace(MpcConfig(), **changes)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -64,9 +96,9 @@ def evaluate(
     """
     if settings.task not in TASKS:
         raise ValueError(f"unknown task {settings.task!r}; valid: {', '.join(TASKS)}")
-    unknown = set(controllers) - set(CONTROLLERS)
+    unknown = set(controllers) - set(ALL_CONTROLLERS)
     if unknown:
-        raise ValueError(f"unknown controllers {sorted(unknown)}; valid: {', '.join(CONTROLLERS)}")
+        raise ValueError(f"unknown controllers {sorted(unknown)}; valid: {', '.join(ALL_CONTROLLERS)}")
     jobs = [(name, seed) for seed in settings.seeds for name in controllers]
     results: dict[str, list[EpisodeResult]] = {name: [] for name in controllers}
     with worker_pool(workers) as pool:
@@ -87,7 +119,7 @@ def _report(settings: EvalSettings, results: dict[str, list[EpisodeResult]]) -> 
         figures.append(proportion(f"{settings.task}.success{suffix}", len(wins), len(episodes)))
         times = [episode.time for episode in episodes]
         figures.append(mean_interval(f"{settings.task}.time{suffix}", times, "s"))
-    if len(results) == len(CONTROLLERS):
+    if set(CONTROLLERS) <= set(results):
         figures.append(_time_ratio(settings.task, results))
     where = {
         "loop": "in-process, virtual time, deployed cores",
@@ -95,8 +127,17 @@ def _report(settings: EvalSettings, results: dict[str, list[EpisodeResult]]) -> 
         "policy": settings.policy,
         "world_model": settings.world_model,
         **asdict(settings.rig),
+        "planner": _changes(settings.planner),
     }
     return Report("eval tasks", {**where, **conditions()}, tuple(figures))
+
+
+def _changes(planner: MpcConfig) -> str:
+    """What differs from the defaults, as `parse_planner` reads it."""
+    pairs = ((entry.name, getattr(planner, entry.name)) for entry in fields(MpcConfig))
+    return ",".join(
+        f"{name}={str(value).lower()}" for name, value in pairs if value != getattr(MpcConfig(), name)
+    )
 
 
 def _time_ratio(task: str, results: dict[str, list[EpisodeResult]]) -> Figure:
@@ -120,7 +161,7 @@ class Stack:
 
     spec: RobotSpec
     model: WorldModel
-    policy: SlowPolicy
+    policy: Policy
     rig: Rig
 
 
@@ -130,11 +171,11 @@ def load_stack(robot: str, policy: str, world_model: str) -> Stack:
     from wm_vla_ros import world_models
     from wm_vla_ros.evaluation.rig import Rig
     from wm_vla_ros.robots.spec import load_robot
-    from wm_vla_ros.vla.policy import SlowPolicy
+    from wm_vla_ros.vla.open_policy import open_policy
 
     spec = load_robot(robot)
     model = world_models.load(world_model, robot=spec)
-    slow = SlowPolicy(policy, robot=spec)
+    slow = open_policy(policy, robot=spec)
     cameras = tuple(sorted({*model.manifest.cameras, *slow.cameras}))
     return Stack(spec, model, slow, Rig(spec, cameras, (96, 96)))
 
@@ -154,12 +195,17 @@ def _one_thread() -> None:
 
 def _episode(settings: EvalSettings, controller: str, seed: int) -> EpisodeResult:
     from wm_vla_ros.evaluation.controllers import PolicyAlone, TwoLoops
+    from wm_vla_ros.evaluation.goal_latent import goal_of, towards_latent
+    from wm_vla_ros.evaluation.towards_goal import TowardsGoal
 
     stack = load_stack(settings.robot, settings.policy, settings.world_model)
-    latency = settings.rig.vla_latency
-    driver = (
-        TwoLoops(stack.policy, stack.model, stack.spec, latency)
-        if controller == "stack"
-        else PolicyAlone(stack.policy, stack.spec, latency)
-    )
-    return stack.rig.run(seed, task_for_seed(settings.task, seed), driver, settings.rig)
+    latency, task = settings.rig.vla_latency, task_for_seed(settings.task, seed)
+    driver: Controller
+    if controller == "stack":
+        driver = TwoLoops(stack.policy, stack.model, stack.spec, latency, settings.planner)
+    elif controller == "goal_latent":
+        goal = towards_latent(goal_of(stack.rig, stack.model, seed, task), stack.model)
+        driver = TowardsGoal(goal, stack.model, stack.spec, settings.planner)
+    else:
+        driver = PolicyAlone(stack.policy, stack.spec, latency)
+    return stack.rig.run(seed, task, driver, settings.rig)

@@ -22,6 +22,7 @@ from wm_vla_ros.data.lerobot_reader import EpisodeArrays
 
 # (policy, task, first scene seed). Scenes below FIRST_SEED are never recorded for training.
 KINDS = (("expert", "reach", 50_000), ("expert", "push", 60_000), ("play", None, 70_000))
+_FITTED = 5_000
 # Scenes that linear probes are fitted on: many, since a probe of a few scenes learns those by heart.
 PROBE_SCENES, _FIRST_PROBE, _PROBE_SECONDS, _PROBE_STRIDE = 120, 80_000, 2.0, 10
 assert max(_FIRST_PROBE + PROBE_SCENES, *(first for _, _, first in KINDS)) < FIRST_SEED
@@ -39,16 +40,22 @@ class Cameras:
 
 
 def record(
-    episodes: int, robot: str, cameras: Cameras, progress: Progress = lambda done: None
+    episodes: int,
+    robot: str,
+    cameras: Cameras,
+    progress: Progress = lambda done: None,
+    *,
+    fitted: bool = False,
 ) -> EpisodeArrays:
     """`episodes` of each kind, at every row a frame: reach and push with disturbances, and play.
 
-    Light, table colour and the front camera's pose differ from scene to scene. Raises ValueError when
-    `episodes` is not at least 1.
+    Light, table colour and the front camera's pose differ from scene to scene. fitted: in other scenes, for
+    what is fitted before it is judged. Raises ValueError when `episodes` is not at least 1.
     """
     recorded: list[Episode] = []
     for policy, task, first in KINDS:
         recorder = _recorder(policy, task, robot, cameras, 1, episodes)
+        first += _FITTED if fitted else 0
         for seed in range(first, first + episodes):
             recorded.append(recorder.scene(seed))
             progress(len(recorded))

@@ -7,7 +7,7 @@ reproducible from the seed, and faster than real time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,7 +76,10 @@ class Controller(Protocol):
 
 @dataclass(slots=True)
 class EpisodeResult:
-    """success within the task's time; time in seconds until then (the limit when it failed)."""
+    """success within the task's time; time in seconds until then (the limit when it failed).
+
+    instruction, distance: of the last instruction that was given.
+    """
 
     seed: int
     instruction: str
@@ -126,13 +129,17 @@ class Rig:
         controller: Controller,
         conditions: RigConditions,
         watch: Callable[[SimWorld, float], None] = lambda world, now: None,
+        then: Sequence[Task] = (),
     ) -> EpisodeResult:
         """One episode of `task` from `seed`. watch: called every tick with the world and the time.
 
-        Time counts from the instruction; before it the arm stands, and the controller observes.
+        Time counts from the instruction; before it the arm stands, and the controller observes. then: what
+        is asked for next, each when the one before is done, within the time limits of all together; the
+        scene leaves room for the first push among them.
         """
         world, clock, spec = self.world, FakeClock(), self.spec
-        world.reset(seed, task)
+        parts = (task, *then)
+        world.reset(seed, next((part for part in parts if part.pad is not None), task))
         history = ProprioHistory(self._kinematics)
         faults: dict[str, int] = {}
 
@@ -149,7 +156,9 @@ class Rig:
         driver.enable()
         controller.start(task)
         transit = Transit(seed, conditions)
-        duration = LEAD_IN + task.time_limit
+        limit = sum(part.time_limit for part in parts)
+        duration = LEAD_IN + limit
+        waiting = list(then)
         target = (
             MovingTarget(seed, task, world, conditions.target_speed, duration)
             if conditions.target_speed
@@ -195,8 +204,11 @@ class Rig:
                 driver.accept(plan)
             watch(world, now - LEAD_IN)
             if task.success(world.tip(), world.cubes(), world.pads()):
-                return self._result(seed, task, True, now - LEAD_IN, faults, held)
-        return self._result(seed, task, False, task.time_limit, faults, held)
+                if not waiting:
+                    return self._result(seed, task, True, now - LEAD_IN, faults, held)
+                task = waiting.pop(0)
+                controller.start(task)
+        return self._result(seed, task, False, limit, faults, held)
 
     def _result(
         self, seed: int, task: Task, success: bool, time: float, faults: dict[str, int], held: int

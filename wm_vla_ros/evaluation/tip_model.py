@@ -45,3 +45,6 @@ class TipModel:
 
     def ground(self, latents: FloatArray) -> FloatArray:
         return latents
+
+    def spread(self, latents: FloatArray) -> None:
+        """It imagines no distribution."""

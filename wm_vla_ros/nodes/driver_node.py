@@ -1,7 +1,7 @@
 """The arm in MuJoCo behind the safety gate: physics in real time, plans in, joint states out.
 
-One thread advances the physics every 10 ms at absolute deadlines, publishes the joints, and ticks the
-driver core every 20 ms; ROS callbacks run in another thread and hand over plans and requests.
+One thread advances the physics every 10 ms at absolute deadlines, and every 20 ms ticks the driver core and
+publishes the joints; ROS callbacks run in another thread and hand over plans and requests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wm_vla_msgs import msg as wm
 from wm_vla_ros.clock import FakeClock, MonotonicClock
 from wm_vla_ros.drivers.base import SOURCE, DriverConfig, DriverCore, DriverState
 from wm_vla_ros.drivers.mujoco import MujocoBackend
-from wm_vla_ros.realtime import LatenessStats, Mailbox, ScaledClock, Ticker, request_fifo, settle_heap
+from wm_vla_ros.realtime import Beat, LatenessStats, Mailbox, ScaledClock, Ticker
 from wm_vla_ros.robots.action_map import ActionMap
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
@@ -33,12 +33,14 @@ from wm_vla_ros.ros.time import TimeDoor, no_offset_ns
 from wm_vla_ros.ros.transport import wait_for_no_listener
 from wm_vla_ros.safety.estop import default_latch_file
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.safety.pace import APART
+from wm_vla_ros.scheduling import request_fifo, settle_heap
 from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import TIMESTEP, SimWorld
 from wm_vla_ros.types import AppliedAction, Fault, Severity
 
-# Control ticks come every second step of the loop, joint states with each.
+# Control ticks and joint states come every second step of the loop.
 _STEPS_PER_TICK = 2
 # SCHED_FIFO priority of every other thread of this process, where the control thread's is permitted.
 _EXECUTOR_PRIORITY = 15
@@ -147,7 +149,7 @@ class DriverNode(ManagedNode[Settings]):
         settle_heap()
         substeps = round(self._spec.dt / _STEPS_PER_TICK / TIMESTEP)
         ticker = Ticker(self.clock, self._spec.dt / _STEPS_PER_TICK)
-        next_control = 0
+        control = Beat(_STEPS_PER_TICK, APART * self._spec.dt)
         while not self._stop.is_set():
             step = ticker.wait()
             self._world.step(substeps * (1 + min(step.missed, _CATCH_UP)))
@@ -157,14 +159,14 @@ class DriverNode(ManagedNode[Settings]):
             stamp = self.door.to_stamp(step.deadline)
             if self.settings.publish_clock:
                 self._clock_out.publish(ClockMessage(clock=stamp))
-            if step.index >= next_control:
-                next_control = step.index + _STEPS_PER_TICK
+            if control.due(step.index, self.clock.now()):
                 self._lateness.add(step.lateness, step.missed)
                 self._core.tick()
+                # Once a tick: a message costs each Python node that hears it a millisecond of its core.
                 self._objects.publish(convert.poses_to_msg(self._world.object_poses(), stamp))
-            joints = convert.joint_state_to_msg(self._backend.read(), self.door)
-            joints.header.stamp = stamp
-            self._joints.publish(joints)
+                joints = convert.joint_state_to_msg(self._backend.read(), self.door)
+                joints.header.stamp = stamp
+                self._joints.publish(joints)
             self._watch_physics()
 
     def _watch_physics(self) -> None:

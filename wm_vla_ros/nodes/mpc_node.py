@@ -23,19 +23,23 @@ from wm_vla_ros.planning.mpc import SOURCE, MpcCore
 from wm_vla_ros.planning.objective import Weights
 from wm_vla_ros.planning.rehearsal import rehearse
 from wm_vla_ros.planning.samplers import SAMPLERS
-from wm_vla_ros.realtime import LatenessStats, OverrunWatch, Tick, Ticker, request_fifo, settle_heap
+from wm_vla_ros.realtime import LatenessStats, OverrunWatch, Tick, Ticker
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.spin import run
+from wm_vla_ros.ros.transport import wait_for_no_listener
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.scheduling import be_nice, request_fifo, settle_heap
 from wm_vla_ros.settings import setting
 from wm_vla_ros.types import AppliedAction, Fault, Observation, Plan, Severity
 from wm_vla_ros.world_models.runtimes import RUNTIMES
 
 # SCHED_FIFO priority of every other thread of this process, where the planner's is permitted.
 _EXECUTOR_PRIORITY = 10
+# Without it: whoever moves the arm goes before whoever plans for it, whose plans hold for ten more ticks.
+_BEHIND_THE_DRIVER = 3
 _WARM_UP_TICKS = 20
 _DEFAULTS = MpcConfig()
 
@@ -69,6 +73,9 @@ class Settings(Weights, NodeSettings):
         _DEFAULTS.belief_gain, "share of an image's news believed, 0: estimated", low=0.0, high=1.0
     )
     bias: bool = setting(_DEFAULTS.bias, "estimate and cancel an unmodelled drift of the tool")
+    actor_candidate: bool = setting(
+        _DEFAULTS.actor_candidate, "let the sampler start from what the world model's actor would do as well"
+    )
     deadline: float = setting(
         _DEFAULTS.deadline,
         "no iteration starts later in a tick, s; at most 0.6 of the period",
@@ -152,6 +159,7 @@ class MpcNode(ManagedNode[Settings]):
             max_jerk=settings.max_jerk,
             belief_gain=settings.belief_gain,
             bias=settings.bias,
+            actor_candidate=settings.actor_candidate,
             deadline=min(settings.deadline, self._cadence.deadline),
             max_observation_age=settings.max_observation_age,
             **settings.weights(),
@@ -159,7 +167,8 @@ class MpcNode(ManagedNode[Settings]):
 
     # The planner's thread.
     def _loop(self) -> None:
-        request_fifo(_EXECUTOR_PRIORITY, self.settings.realtime_priority, self.get_logger().warning)
+        if not request_fifo(_EXECUTOR_PRIORITY, self.settings.realtime_priority, self.get_logger().warning):
+            be_nice(_BEHIND_THE_DRIVER)
         settle_heap()
         timing = self._cadence
         ticker = Ticker(self.clock, timing.period)
@@ -246,6 +255,7 @@ def _in_words(name: str, delay: DelayEstimate | None) -> dict[str, object]:
 
 def main() -> int:
     """Entry point. The exit code says whether the node ended as it should."""
+    wait_for_no_listener()
     return run(MpcNode)
 
 

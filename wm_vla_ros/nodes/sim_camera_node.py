@@ -16,13 +16,13 @@ from geometry_msgs.msg import PoseArray
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
-from wm_vla_ros.realtime import request_fifo
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.pairing import Pairing
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.ros.time import NANO, stamp_key
+from wm_vla_ros.scheduling import leave_a_core, request_fifo
 from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS, SimWorld
@@ -86,6 +86,7 @@ class SimCameraNode(ManagedNode[Settings]):
     def activate(self) -> None:
         priority = self.settings.realtime_priority
         request_fifo(priority, priority, self.get_logger().warning)
+        leave_a_core()
 
     def cleanup(self) -> None:
         if self._world is not None:

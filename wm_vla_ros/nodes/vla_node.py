@@ -15,7 +15,6 @@ from typing import Any
 
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
-from wm_vla_ros.realtime import be_nice
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.instruction_server import InstructionRun, InstructionServer
@@ -23,11 +22,12 @@ from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.scheduling import be_nice, leave_a_core
 from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS
 from wm_vla_ros.types import Fault, LatentGoal, Observation, Severity
-from wm_vla_ros.vla.policy import SlowPolicy
+from wm_vla_ros.vla.open_policy import open_policy
 from wm_vla_ros.vla.progress import TaskProgress
 from wm_vla_ros.vla.slow_loop import SlowLoop
 
@@ -41,12 +41,15 @@ class Settings(NodeSettings):
     """Which models, and when an instruction counts as done."""
 
     robot: str = setting("", "robot spec, by name")
-    policy: str = setting("", "LeRobot policy: a name in models/, a folder, or a hub id")
+    policy: str = setting(
+        "", "LeRobot policy: a name in models/, a folder, or a hub id; or sequence:MODEL, subgoal:MODEL"
+    )
     world_model: str = setting("", "world model: a name in models/, or a folder")
     cameras: tuple[str, ...] = setting(CAMERAS, "cameras of the stack; a policy that needs others is refused")
     device: str = setting("auto", "where the policy runs", choices=("auto", "cpu", "cuda"))
     any_instruction: bool = setting(False, "take words that no task defines; progress is then unknown")
     default_time_limit: float = setting(15.0, "for instructions without a task, s", low=1.0, high=600.0)
+    rate: float = setting(10.0, "thoughts per second at most", low=0.1, high=100.0, live=True)
     vla_latency: float = setting(0.0, "extra latency of every thought, s", low=0.0, high=10.0, live=True)
     tip_std: float = setting(
         0.004, "error of a grounded tip-to-object distance, one sigma, m", low=5e-4, high=0.1
@@ -56,7 +59,7 @@ class Settings(NodeSettings):
     )
     done_probability: float = setting(0.8, "success is believed from here on", low=0.5, high=0.999)
     done_thoughts: int = setting(2, "thoughts in a row that have to believe it", low=1, high=20)
-    niceness: int = setting(5, "of the process once it is active: the fast loop goes first", low=0, high=19)
+    niceness: int = setting(10, "of the process once it is active: the fast loop goes first", low=0, high=19)
 
 
 class VlaNode(ManagedNode[Settings]):
@@ -73,7 +76,7 @@ class VlaNode(ManagedNode[Settings]):
         settings = self.settings
         self._spec = load_robot(settings.robot)
         self._model = world_models.load(settings.world_model, robot=self._spec)
-        policy = SlowPolicy(
+        policy = open_policy(
             settings.policy, device=settings.device, robot=self._spec, cameras=settings.cameras
         )
         self._slow = SlowLoop(policy, self._model, self._spec)
@@ -101,6 +104,7 @@ class VlaNode(ManagedNode[Settings]):
     def activate(self) -> None:
         # From here on: loading a model on a busy machine takes long enough without it.
         be_nice(self.settings.niceness)
+        leave_a_core()
 
     def deactivate(self) -> None:
         self.interrupt()
@@ -129,10 +133,14 @@ class VlaNode(ManagedNode[Settings]):
         progress = self._progress(run.instruction)
         self._newest = None  # what was seen before the instruction came is not what it is about
         believed_done = 0
+        due = self.clock.now()
         while believed_done < self.settings.done_thoughts:
+            # Between thoughts the cores are the fast loop's: a thought per image would keep one of them busy.
+            self._sleep_until(due, run)
             seen = self._next_observation(run)
+            due = self.clock.now() + 1.0 / self.settings.rate
             chunk, goal = self._slow.think(seen, run.instruction)
-            self._wait_out_latency(run)
+            self._sleep_until(self.clock.now() + self.settings.vla_latency, run)
             self._chunks.publish(convert.chunk_to_msg(chunk, self.door))
             self._goals.publish(convert.goal_to_msg(goal, self.door))
             believed_done = believed_done + 1 if self._feed_back(run, progress, goal) else 0
@@ -154,8 +162,7 @@ class VlaNode(ManagedNode[Settings]):
         self._newest = None
         return seen
 
-    def _wait_out_latency(self, run: InstructionRun) -> None:
-        until = self.clock.now() + self.settings.vla_latency
+    def _sleep_until(self, until: float, run: InstructionRun) -> None:
         while (left := until - self.clock.now()) > 0.0:
             run.check()
             self.clock.sleep_until(self.clock.now() + min(left, _PATIENCE))

@@ -296,13 +296,23 @@ class MpcCore:
         return self._arm_commanded.after(sent.actions)
 
     def _watch_divergence(self, correction: Correction) -> None:
-        if not self._divergence_watch.update(correction.divergence):
+        off = max(correction.divergence, self._doubt(correction))
+        if not self._divergence_watch.update(off):
             return
         self._belief.reset()
         self._belief.observe(correction.observed, correction.stamp)
         then = "the arm holds until it fits again" if self._divergence_watch.holding else "it starts anew"
-        text = f"the belief was {correction.divergence:.3f} m off: {then}"
+        text = f"the belief was {off:.3f} m off: {then}"
         self._fault(correction.stamp, FaultCode.DIVERGENCE, text)
+
+    def _doubt(self, correction: Correction) -> float:
+        """Metres of the tip that the world model does not vouch for, as `divergence_doubt` counts them."""
+        if not self.config.divergence_doubt or correction.prior is None:
+            return 0.0
+        spread = self._model.spread(correction.prior[None])
+        if spread is None:
+            return 0.0
+        return self.config.divergence_doubt * float(np.linalg.norm(spread[0, self._tip]))
 
     def _new_belief(self) -> Belief:
         return Belief(self._model, self._actions, self._bias, self.config.belief_gain or None)

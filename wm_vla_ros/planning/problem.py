@@ -11,11 +11,18 @@ from wm_vla_ros.goals.path import GroundedPath
 from wm_vla_ros.goals.progress import PathProgress
 from wm_vla_ros.planning.candidates import hold, shifted, ticks_since
 from wm_vla_ros.planning.config import MpcConfig
-from wm_vla_ros.planning.objective import Objective, Rollouts, chunk_motion, chunk_trust
+from wm_vla_ros.planning.objective import (
+    Objective,
+    Rollouts,
+    actor_critic_of,
+    chunk_motion,
+    chunk_trust,
+)
 from wm_vla_ros.planning.preview import tip_preview
 from wm_vla_ros.robots.linearised_arm import LinearisedArm
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.types import ActionChunk, FloatArray, Plan
+from wm_vla_ros.world_models.actor_critic import ActorCritic
 from wm_vla_ros.world_models.protocol import WorldModel
 
 _NO_FUTURES = np.zeros((0, 0, 0), np.float32)
@@ -76,11 +83,12 @@ class Formulation:
     """Makes a `PlanningProblem` of each tick's `Situation`."""
 
     def __init__(self, model: WorldModel, spec: RobotSpec, config: MpcConfig) -> None:
-        """Raises ValueError as `Objective`."""
+        """Raises ValueError as `Objective`, and for an actor where the model has none."""
         self._model = model
         self._config = config
         self._tip = [model.grounding_names.index(f"tip.{axis}") for axis in "xyz"]
         self._preview = tip_preview(config, config.sampler.horizon, spec.translation_scale)
+        self._actor = actor_critic_of(model, "actor_candidate") if config.actor_candidate else None
         self.objective = Objective(config, model, config.sampler.horizon, spec)
 
     def problem(self, now: Situation, progress: PathProgress) -> PlanningProblem:
@@ -117,7 +125,7 @@ class Formulation:
     def _candidates(
         self, now: Situation, tip: FloatArray, target: FloatArray, schedule: NDArray[np.float64]
     ) -> list[FloatArray]:
-        """The path followed best, HOLD, the chunk itself, the last plan.
+        """The path followed best, HOLD, the chunk itself, the last plan, what the actor would do.
 
         target: (H, 3) metres and schedule: (H,) path ticks, for a tip that is at `tip` (3,).
         """
@@ -133,8 +141,19 @@ class Formulation:
             candidates.append(rest - now.bias)
         if now.plan is not None:
             candidates.append(shifted(now.plan, now.start, horizon))
+        if self._actor is not None:
+            candidates.append(self._acted(self._actor, now))
         lower, upper = config.sampler.lower, config.sampler.upper
         return [np.clip(candidate, lower, upper).astype(np.float32) for candidate in candidates]
+
+    def _acted(self, actor: ActorCritic, now: Situation) -> FloatArray:
+        """(H, A) what the actor does in the world model on its way to the path's end, the drift taken off."""
+        latent, goal = now.latent[None], now.path.latents[-1]
+        actions = []
+        for _ in range(self._config.sampler.horizon):
+            actions.append(actor.act(latent, goal)[0])
+            latent = self._model.predict(latent, actions[-1][None])
+        return np.stack(actions) - now.bias
 
     def _chunk(self, now: Situation, at: NDArray[np.float64]) -> tuple[FloatArray | None, float]:
         """The chunk's motion (H, A) between the path ticks `at` (H + 1,), the drift taken off; its trust."""

@@ -37,15 +37,17 @@ class Search:
     """Solves one `PlanningProblem` after another, within the motion limits; reproducible from `seed`."""
 
     def __init__(
-        self, model: WorldModel, terms: Sequence[Term], config: MpcConfig, spec: RobotSpec, seed: int
+        self, model: WorldModel, terms: Sequence[Term], config: MpcConfig, spec: RobotSpec | None, seed: int
     ) -> None:
-        """terms: of the objective.
+        """terms: of the objective. spec: None for no limits on a tip's motion.
 
         Raises ValueError for an unknown method, or where the model's runtime has not what the sampler needs,
         or the reverse.
         """
-        bounds = config.max_speed, config.max_acceleration, config.max_jerk
-        limits = MotionLimits.per_tick(*bounds, dt=spec.dt, scale=spec.translation_scale)
+        limits = None
+        if spec is not None:
+            bounds = config.max_speed, config.max_acceleration, config.max_jerk
+            limits = MotionLimits.per_tick(*bounds, dt=spec.dt, scale=spec.translation_scale)
         rng = np.random.default_rng(seed)
         self._sampler = make_sampler(config.method, replace(config.sampler, limits=limits), rng)
         self._gradient, self._whole_plan = _parts_in_torch(model, terms, self._sampler, seed)

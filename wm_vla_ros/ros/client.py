@@ -20,7 +20,6 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
@@ -28,6 +27,7 @@ from std_srvs.srv import Trigger
 from wm_vla_msgs.action import ExecuteInstruction
 from wm_vla_ros.clock import MonotonicClock
 from wm_vla_ros.evaluation.recording import Span
+from wm_vla_ros.ros.executor import Executor
 from wm_vla_ros.ros.time import TimeDoor
 
 OUTCOMES = {
@@ -57,11 +57,11 @@ class StackClient:
         self.node = Node(
             f"client_{os.getpid()}", namespace=namespace, context=self._context, enable_rosout=False
         )
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = Executor(self._context)
         self._executor.add_node(self.node)
         self._action = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
         self._services: dict[tuple[type, str], Any] = {}
-        self._thread = threading.Thread(target=self._spin, name="client", daemon=True)
+        self._thread = threading.Thread(target=self._executor.spin, name="client", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> StackClient:
@@ -175,12 +175,6 @@ class StackClient:
             return answered.result(timeout)
         except TimeoutError:
             return None
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
 
 class Execution:

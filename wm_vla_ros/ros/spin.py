@@ -1,7 +1,7 @@
 """Running a node as a process: who waits where, and what ends it.
 
 The main thread waits for a signal or a failure; callbacks run in an executor in a thread of its own, and
-a node's control loop in a third. EventsExecutor is not used: in the wheels it dispatches nothing.
+a node's control loop in a third.
 """
 
 from __future__ import annotations
@@ -14,23 +14,26 @@ import threading
 from collections.abc import Callable
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from wm_vla_ros.bringup.orphans import end_with
 from wm_vla_ros.bringup.runner import PARENT_VARIABLE
-from wm_vla_ros.realtime import SWITCH_INTERVAL
+from wm_vla_ros.ros.executor import Executor
 from wm_vla_ros.ros.lifecycle import EXIT_FAILED, EXIT_REFUSED, SUCCESS, ManagedNode
 from wm_vla_ros.ros.params import ParameterError
+from wm_vla_ros.scheduling import SWITCH_INTERVAL
 
 # Seconds that a callback may still take when the process is told to end.
 _DRAIN = 3.0
+# Seconds after which a signal is noticed that came just before the wait and so did not end it.
+_LOOK = 0.2
 
 
 def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, threads: int = 1) -> int:
     """Create, start and run one node until SIGINT, SIGTERM or its failure. Returns the exit code.
 
-    threads: of the executor; more than one only where callbacks block.
+    threads: of the executor; more than one only where callbacks block, or an action is served.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     follow_parent()
@@ -42,15 +45,17 @@ def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, 
         rclpy.shutdown()
         return EXIT_REFUSED
     loading = True
+    ended: list[int] = []
 
-    def end(*_: object) -> None:
-        node.finished.set()
+    def end(number: int, _: object) -> None:
+        # Not `finished.set()`: this may run while its own thread holds that event's lock.
+        ended.append(number)
         if loading:  # a model takes seconds, and nothing runs yet that would have to be stopped in order
             raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+    executor = Executor() if threads == 1 else MultiThreadedExecutor(threads)
     executor.add_node(node)
     spinner = threading.Thread(target=node.guard(lambda: _spin(executor, node)), name="executor", daemon=True)
     spinner.start()
@@ -62,7 +67,9 @@ def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, 
     if ready and node.settings.autostart:
         ready = node.trigger_activate() is SUCCESS
     if ready:
-        node.finished.wait()
+        while not ended and not node.finished.wait(_LOOK):
+            pass
+    node.finished.set()
     node.interrupt()
     executor.shutdown(timeout_sec=_DRAIN)
     spinner.join(timeout=_DRAIN)
@@ -89,7 +96,7 @@ def follow_parent() -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _spin(executor: SingleThreadedExecutor | MultiThreadedExecutor, node: ManagedNode) -> None:
+def _spin(executor: Executor | MultiThreadedExecutor, node: ManagedNode) -> None:
     try:
         executor.spin()
     except ExternalShutdownException:

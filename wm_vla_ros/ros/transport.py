@@ -15,11 +15,12 @@ def wait_for_no_listener(environment: MutableMapping[str, str] = os.environ) -> 
     """Have this process speak UDP alone. Call before rclpy.init.
 
     Over shared memory a listener that is stopped, or merely not scheduled, while it holds its port's lock
-    holds up whoever writes to it (docs/adr/0011). For the range LOCALHOST rmw_fastrtps adds shared memory to
-    whatever a profile says; the range is then kept by the profile instead.
+    holds up whoever writes to it, and a process that joins holds up everybody who finds it
+    (docs/adr/0011). For the range LOCALHOST rmw_fastrtps adds shared memory to whatever a profile says; the
+    range is then kept by the profile instead.
     """
     local = environment.get(_RANGE, "").upper() == "LOCALHOST"
-    name = "fastdds_driver_localhost.xml" if local else "fastdds_driver.xml"
+    name = "fastdds_udp_localhost.xml" if local else "fastdds_udp.xml"
     environment[PROFILES] = str(paths.config_dir() / name)
     if local:
         environment[_RANGE] = "SUBNET"

@@ -29,11 +29,12 @@ from sensor_msgs.msg import Image
 
 from wm_vla_msgs import msg as wm
 from wm_vla_ros.clock import MonotonicClock
-from wm_vla_ros.realtime import SWITCH_INTERVAL, Ticker
+from wm_vla_ros.realtime import Ticker
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.spin import follow_parent
 from wm_vla_ros.ros.time import NANO, TimeDoor, no_offset_ns
 from wm_vla_ros.ros.transport import PROFILES, wait_for_no_listener
+from wm_vla_ros.scheduling import SWITCH_INTERVAL
 from wm_vla_ros.types import LatentGoal
 
 # Messages before those that count, sequence 0: the first ones pay for connections and page faults.

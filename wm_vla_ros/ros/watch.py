@@ -9,13 +9,13 @@ from types import TracebackType
 
 from rclpy.action import ActionClient
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
 from wm_vla_msgs import msg as wm
 from wm_vla_msgs.action import ExecuteInstruction
 from wm_vla_ros.ros import convert, qos
+from wm_vla_ros.ros.executor import Executor
 from wm_vla_ros.ros.time import TimeDoor
 from wm_vla_ros.types import AppliedAction, Fault, Plan
 
@@ -46,9 +46,9 @@ class GraphWatch:
             (wm.Plan, "plan", _EVERY, self._on_plan),
         ):
             self._node.create_subscription(kind, topic, take, profile)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = Executor(self._context)
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._executor.spin, name="watch", daemon=True)
 
     def __enter__(self) -> GraphWatch:
         self._thread.start()
@@ -57,7 +57,7 @@ class GraphWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._executor.shutdown(timeout_sec=2.0)
+        self._executor.shutdown()
         self._thread.join(timeout=2.0)
         self._instructions.destroy()
         self._node.destroy_node()
@@ -84,12 +84,6 @@ class GraphWatch:
                 return False
             time.sleep(_POLL)
         return True
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
     def _on_applied(self, message: wm.AppliedAction) -> None:
         self.applied.append(convert.applied_from_msg(message, self._door))

@@ -83,12 +83,14 @@ class Gate:
     def follow(self, target: Joints, now: float) -> tuple[Joints, list[Limited]]:
         """One step to `target` (n,) rad, which was derived from `position`: a velocity command.
 
-        Nothing is added to smooth or to shape: a target within the limits comes out as it went in.
+        Nothing is added to smooth or to shape: a target within the limits comes out as it went in. Where a
+        rate limits one joint, all are held back alike: what is written lies between the velocity in force and
+        the wanted one, and so does the tool's motion. Held back joint by joint, the tool would go elsewhere.
         Raises Refused when the target is not n finite numbers.
         """
         inside = self._inside(target)
         self._previous_target = None
-        return self._advance(inside - self.position, inside, now, inside != target)
+        return self._advance(inside - self.position, inside, now, inside != target, together=True)
 
     def approach(self, target: Joints, now: float) -> tuple[Joints, list[Limited]]:
         """One step on the way to the absolute pose `target` (n,) rad, without running past it.
@@ -123,13 +125,22 @@ class Gate:
         return np.minimum(np.maximum(target, self.limits.lower), self.limits.upper)
 
     def _advance(
-        self, wanted: Joints, target: Joints, now: float, clamped: NDArray[np.bool_]
+        self,
+        wanted: Joints,
+        target: Joints,
+        now: float,
+        clamped: NDArray[np.bool_],
+        together: bool = False,
     ) -> tuple[Joints, list[Limited]]:
         limits, position = self.limits, self.position
         # A write moved the arm by `_step` in the ticks until now: when some were missed it has been slower.
         ticks = max(1.0, np.floor((now - self._written_at) / limits.dt + 1e-6))
         last = self._step / ticks
         change = limits.step_change
+        if together:
+            wanted = _shortened(wanted, limits.step)
+            if np.any(np.abs(wanted - last) > change):
+                wanted = last + _shortened(wanted - last, change)
         fastest = np.minimum(limits.step, last + change)
         slowest = np.maximum(-limits.step, last - change)
         up = greatest_step(np.maximum(limits.upper - position, 0.0), change)
@@ -149,3 +160,8 @@ class Gate:
         if short.any():
             changes.append(Limited(FaultCode.RATE_LIMITED, short))
         return reached.copy(), changes
+
+
+def _shortened(step: Joints, bound: Joints) -> Joints:
+    """`step` (n,) in its own direction, as long as `bound` (n,) allows in every joint."""
+    return step * float(np.min(bound / np.maximum(np.abs(step), bound)))

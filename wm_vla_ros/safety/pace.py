@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-_SLACK = 0.5  # of a tick: how much earlier than its time a tick may come, once
+APART = 0.45  # of a tick: two writes are never closer, whatever was late before
+_SLACK = 1.0  # of a tick: how much earlier than its time a tick may come, once
 
 
 class Pace:
-    """A token bucket of writes: one per `dt` on average, half a tick of slack for a timer's jitter.
+    """A token bucket of writes: one per `dt` on average, a tick of slack for a timer's jitter.
 
-    A late tick followed by one on the original beat is let through; two at once are not. Within any time T
-    at most T / dt + 1 + slack writes happen, which is what bounds the speed when every write obeys the
-    bound per tick.
+    A tick that is late by less than a period and the ones behind it are let through as long as they are
+    `APART`, until the beat is kept again. Within any time T at most T / dt + 1 + slack writes happen, which
+    is what bounds the speed when every write obeys the bound per tick.
     """
 
     def __init__(self, dt: float) -> None:
         self._dt = dt
         self._credit = 1.0 + _SLACK
-        self._at: float | None = None
+        self._at = float("-inf")
+        self._taken_at = float("-inf")
 
     def take(self, now: float) -> bool:
         """Whether a write may happen at `now`, seconds; if so it counts as done."""
-        if self._at is not None:
-            self._credit = min(self._credit + (now - self._at) / self._dt, 1.0 + _SLACK)
+        self._credit = min(self._credit + (now - self._at) / self._dt, 1.0 + _SLACK)
         self._at = now
-        if self._credit < 1.0 - 1e-9:
+        if self._credit < 1.0 - 1e-9 or now - self._taken_at < APART * self._dt - 1e-9:
             return False
         self._credit -= 1.0
+        self._taken_at = now
         return True

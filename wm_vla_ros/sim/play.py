@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.robots.spec import RobotSpec
-from wm_vla_ros.sim.layout import X_RANGE, Y_RANGE
+from wm_vla_ros.sim.layout import X_RANGE, Y_RANGE, Layout
 from wm_vla_ros.sim.tasks import CUBES
 from wm_vla_ros.sim.world import SimWorld
 
 _SPEED_CHANGE = 0.0015
 _INNER, _OUTER, _LOWEST, _HIGHEST = 0.125, 0.305, 0.011, 0.14
+# A tip below the first height keeps at least the second away from a cube's centre, metres.
+_AMONG, _CLEAR = 0.045, 0.024
 
 
 class PlayPolicy:
@@ -93,6 +95,22 @@ class PlayPolicy:
         if not near and tip[2] < 0.035 and np.linalg.norm(tip[:2] - cube[:2]) < 0.05:
             return np.array([0.0, 0.0, 0.004])
         return _towards(np.array([*error, (self._target[2] if near else 0.045) - tip[2]]), 0.005)
+
+
+def tip_among(layout: Layout, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A place (3,) in metres for the tip, anywhere within reach; every other time beside a cube, and low."""
+    cubes = np.array([pose[:2] for pose in layout.cubes.values()])
+    while True:
+        if rng.random() < 0.5:
+            angle, away = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(_CLEAR, 0.05)
+            place = cubes[rng.integers(len(cubes))] + away * np.array([np.cos(angle), np.sin(angle)])
+            height = rng.uniform(_LOWEST, 0.06)
+        else:
+            place = np.array([rng.uniform(0.10, _OUTER), rng.uniform(*Y_RANGE)])
+            height = rng.uniform(_LOWEST, _HIGHEST)
+        clear = height > _AMONG or np.linalg.norm(cubes - place, axis=1).min() >= _CLEAR
+        if clear and place[0] > 0.09 and _INNER <= np.linalg.norm(place) <= _OUTER:
+            return np.array([*place, height])
 
 
 def _towards(error: NDArray[np.float64], speed: float) -> NDArray[np.float64]:

@@ -117,6 +117,16 @@ class SimWorld:
         """Put the arm at `joints` (n,) rad without physics: for a world that only renders."""
         self.data.qpos[self._qpos] = joints
 
+    def set_tip(self, tip: NDArray[np.float64]) -> None:
+        """Put the arm where its tip is at `tip` (3,) metres, tool pointing as at home, without physics.
+
+        As near as it comes: look at `tip` afterwards.
+        """
+        joints = self._joints_at(np.asarray(tip, np.float64))
+        self.set_joint_positions(joints)
+        self.set_targets(joints)
+        self.forward()
+
     def tip(self) -> NDArray[np.float64]:
         """Fingertip (3,) in metres, base frame."""
         return self.data.xpos[self._tip_body].copy()

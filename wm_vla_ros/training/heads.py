@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,15 +30,7 @@ from wm_vla_ros.world_models.heads import (
     Heads,
     error_features,
 )
-from wm_vla_ros.world_models.manifest import (
-    MANIFEST_NAME,
-    ModelRefused,
-    is_plain_name,
-    read_files,
-    read_manifest,
-    sha256_of,
-    write_model,
-)
+from wm_vla_ros.world_models.manifest import check_new, read_manifest, write_with
 from wm_vla_ros.world_models.registry import find
 
 REPORT_FILE = "heads_report.json"
@@ -83,10 +75,7 @@ def train(
     Raises FileExistsError when `out` holds a model already, ModelRefused for a world model or a folder name,
     ValueError for data that do not fit.
     """
-    if not is_plain_name(out.name):
-        raise ModelRefused(f"world model: expected a folder with a plain name, found {out.name!r}")
-    if (out / MANIFEST_NAME).exists():
-        raise FileExistsError(f"{out} holds a model already; a model is never overwritten: give another path")
+    check_new(out)
     folder = find(world_model)
     manifest = read_manifest(folder)
     model = world_models.load(folder.absolute(), load_robot(manifest.robot))
@@ -104,9 +93,7 @@ def train(
         "command": _command(datasets, folder, training),
     }
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
-    contents = {**read_files(folder, manifest), HEADS_FILE: content}
-    manifest = replace(manifest, files={**manifest.files, HEADS_FILE: sha256_of(content)})
-    write_model(out, contents, manifest)
+    manifest = write_with(out, folder, manifest, HEADS_FILE, content)
     report = Report(
         "train heads",
         {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,17 @@ from torch import Tensor
 from wm_vla_ros.data.episode import IMAGE_PREFIX
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
 from wm_vla_ros.report import Figure, Report, conditions
+from wm_vla_ros.training.devices import has_bfloat16
 from wm_vla_ros.training.policy_data import (
     ChunkSamples,
     load_demonstrations,
     normalisation,
     split_samples,
 )
-from wm_vla_ros.training.policy_files import save_policy
+from wm_vla_ros.training.policy_files import policy_folder, read_stats, save_policy
+from wm_vla_ros.training.sight import Sight, load_scenes, seen_to_move
 from wm_vla_ros.vla.keypoint_chunk.configuration_keypoint_chunk import KeypointChunkConfig
 from wm_vla_ros.vla.keypoint_chunk.modeling_keypoint_chunk import KeypointChunkPolicy, words_of
-from wm_vla_ros.vla.policy import resolve
 
 Progress = Callable[[float, str], None]
 _EVALUATIONS = 20
@@ -40,7 +43,8 @@ class PolicyTraining:
 
     With `steps` on a CPU the result depends on the seed alone; with `minutes` also on the machine's speed.
     cameras: what the policy looks at. ema: share that the averaged weights keep per step. jitter: greatest
-    change of brightness and contrast; positions are never shifted, they mean metres.
+    change of brightness and contrast; positions are never shifted, they mean metres. locate: weight of
+    `Sight`, where there are scenes to look at.
     """
 
     steps: int | None = None
@@ -55,6 +59,7 @@ class PolicyTraining:
     warmup: int = 200
     ema: float = 0.999
     jitter: float = 0.08
+    locate: float = 0.3
     held_out: float = 0.04
     chunk: int = 48
     execute: int = 24
@@ -72,16 +77,18 @@ def train(
     training: PolicyTraining,
     start_from: Path | None = None,
     progress: Progress = lambda share, note: None,
+    scenes: Sequence[Path] = (),
 ) -> Report:
     """Train on demonstrations and write the policy to the new folder `out`.
 
-    start_from: a policy of this kind to go on from, a name in models/ or a folder. progress: called with the
+    start_from: a policy of this kind to go on from, a name in models/ or a folder. scenes: data sets that are
+    only looked at, with what they know of objects. progress: called with the
     share done and a note. Raises FileExistsError when `out` exists, ValueError for data that do not fit.
     """
     if out.exists():
         raise FileExistsError(f"{out} exists already; a model is never overwritten: give another path")
     if start_from is not None:
-        start_from = _folder(start_from)
+        start_from = policy_folder(start_from)
     _seed_everything(training)
     data = load_demonstrations(datasets, training.cameras)
     samples, held_out = split_samples(data, training.chunk, training.held_out, training.seed)
@@ -91,7 +98,8 @@ def train(
     policy, stats = _policy(data, samples, training, start_from)
     policy.to(device)
     started = time.monotonic()
-    trained, steps, losses = _optimise(policy, samples, held_out, stats, training, device, progress)
+    sight = _sight(policy, samples, load_scenes(scenes, data, training.cameras), device)
+    trained, steps, losses = _optimise(policy, samples, held_out, stats, training, device, progress, sight)
     seconds = time.monotonic() - started
     figures = (
         Figure("policy.steps", steps),
@@ -101,8 +109,13 @@ def train(
         Figure("policy.train_l1", losses[0], "std"),
         Figure("policy.held_out_l1", losses[1], "std", len(held_out)),
     )
+    if sight is not None:
+        error = sight.error(trained, held_out, partial(prepare, stats=stats, device=device))
+        figures = (*figures, Figure("policy.object_error", error, "m", len(held_out)))
     report = Report("train policy", {**asdict(training), "device": device, **conditions()}, figures)
-    save_policy(out, trained, stats, data, datasets, training, steps, report, start_from)
+    told = {**asdict(training), "steps_taken": steps}
+    command = _command(datasets, scenes, out, training, start_from)
+    save_policy(out, trained, stats, data, [*datasets, *scenes], told, command, report)
     return report
 
 
@@ -122,7 +135,7 @@ def _policy(
         policy.tokens(data.tasks)
         if policy.config.chunk_size != training.chunk:
             raise ValueError(f"{start_from} has chunks of {policy.config.chunk_size}, not {training.chunk}")
-        return policy, _read_stats(start_from)
+        return policy, read_stats(start_from)
     from lerobot.configs import FeatureType, PolicyFeature
 
     pixels = {camera: frames[np.array([0])].shape[1:] for camera, frames in data.images.items()}
@@ -149,6 +162,19 @@ def _policy(
     return KeypointChunkPolicy(config), normalisation(samples)
 
 
+def _sight(
+    policy: KeypointChunkPolicy,
+    samples: ChunkSamples,
+    scenes: EpisodeArrays | None,
+    device: str,
+) -> Sight | None:
+    if scenes is None:
+        return None
+    if not len(seen_to_move(samples)):
+        raise ValueError("scenes: the demonstrations know of no object that is ever elsewhere")
+    return Sight(policy, samples, scenes, device)
+
+
 def _optimise(
     policy: KeypointChunkPolicy,
     samples: ChunkSamples,
@@ -157,15 +183,16 @@ def _optimise(
     training: PolicyTraining,
     device: str,
     progress: Progress,
+    sight: Sight | None,
 ) -> tuple[KeypointChunkPolicy, int, tuple[float, float]]:
     """Returns the averaged policy, the steps taken, and the last training and held-out losses."""
     averaged = deepcopy(policy).eval()
-    optimiser = torch.optim.AdamW(
-        policy.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
-    )
+    parameters = [*policy.parameters(), *(sight.parameters() if sight is not None else ())]
+    optimiser = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+    ready = partial(prepare, stats=stats, device=device, jitter=training.jitter)
     rng = np.random.default_rng(training.seed)
     check = rng.choice(len(held_out), min(len(held_out), _HELD_OUT_SAMPLES), replace=False)
-    low_precision = _has_bfloat16(device)
+    low_precision = has_bfloat16(device)
     started = time.monotonic()
     recent, held, step, next_check = math.nan, math.nan, 0, 1 / _EVALUATIONS
     policy.train()
@@ -176,12 +203,14 @@ def _optimise(
         for group in optimiser.param_groups:
             group["lr"] = training.learning_rate * _schedule(step, share, training.warmup)
         picks = rng.choice(len(samples), training.batch, p=samples.weights)
-        batch = prepare(samples.batch(picks), stats, device, jitter=training.jitter)
+        batch = ready(samples.batch(picks))
         with torch.autocast(device, dtype=torch.bfloat16, enabled=low_precision):
-            loss, _ = policy.forward(batch)
+            features = policy.features(batch)
+            loss, _ = policy.imitation(features, batch)
+            blur = sight.loss(features, picks, ready, rng) if sight is not None else 0.0
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+        (loss + training.locate * blur).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         step += 1
         _average(averaged, policy, min(training.ema, (1 + step) / (10 + step)))
@@ -198,7 +227,10 @@ def _optimise(
 def prepare(
     raw: dict[str, Any], stats: dict[str, dict[str, Any]], device: str, jitter: float = 0.0
 ) -> dict[str, Any]:
-    """A batch as LeRobot's preprocessor would make it: normalised, images in [0, 1], channels first."""
+    """A batch as LeRobot's preprocessor would make it: normalised, images in [0, 1], channels first.
+
+    raw: as `ChunkSamples.batch`; without actions for a policy that only looks.
+    """
 
     def normalised(values: np.ndarray, name: str) -> Tensor:
         mean, std = stats[name]["mean"], stats[name]["std"]
@@ -206,10 +238,11 @@ def prepare(
 
     batch: dict[str, Any] = {
         "observation.state": normalised(raw["state"], "observation.state"),
-        "action": normalised(raw["actions"], "action"),
-        "action_is_pad": torch.from_numpy(raw["is_pad"]).to(device),
         "task": raw["task"],
     }
+    if "actions" in raw:
+        batch["action"] = normalised(raw["actions"], "action")
+        batch["action_is_pad"] = torch.from_numpy(raw["is_pad"]).to(device)
     for camera, pixels in raw["images"].items():
         images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255.0)
         if jitter:
@@ -257,28 +290,22 @@ def _average(averaged: torch.nn.Module, policy: torch.nn.Module, keep: float) ->
     torch._foreach_add_(old, new, alpha=1.0 - keep)
 
 
-def _has_bfloat16(device: str) -> bool:
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _folder(policy: Path) -> Path:
-    folder = Path(resolve(str(policy)))
-    if not folder.is_dir():
-        raise ValueError(f"{policy}: training goes on from a folder or a name in models/, not from a hub id")
-    return folder
-
-
-def _read_stats(folder: Path) -> dict[str, dict[str, Any]]:
-    """The normalisation that a saved policy was trained with."""
-    from safetensors.numpy import load_file
-
-    files = sorted(folder.glob("policy_preprocessor_step_*_normalizer_processor.safetensors"))
-    if len(files) != 1:
-        raise ValueError(f"{folder} holds {len(files)} normalisation files, expected one")
-    flat = load_file(files[0])
-    return {
-        name: {key: flat[f"{name}.{key}"] for key in ("mean", "std")}
-        for name in ("observation.state", "action")
-    }
+def _command(
+    datasets: Sequence[Path],
+    scenes: Sequence[Path],
+    out: Path,
+    training: PolicyTraining,
+    start_from: Path | None,
+) -> str:
+    """The command line that repeats this training; folders by their names alone."""
+    length = ("--steps", training.steps) if training.steps else ("--minutes", training.minutes)
+    words = ["wm-vla", "train", "policy"]
+    for root in datasets:
+        words += ["--dataset", root.name]
+    for root in scenes:
+        words += ["--scenes", root.name]
+    if start_from is not None:
+        words += ["--start-from", start_from.name]
+    words += ["--output", out.name, length[0], str(length[1]), "--seed", str(training.seed)]
+    words += ["--learning-rate", str(training.learning_rate)]
+    return shlex.join([*words, "--cameras", ",".join(training.cameras)])

@@ -33,17 +33,20 @@ class ChunkSamples:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def actions(self, picks: NDArray[np.int64]) -> FloatArray:
+        """(B, chunk, A) of the expert; what lies beyond `valid` means nothing."""
+        ticks = self.rows[picks, None] + np.arange(self.chunk)
+        return self.data.expert_actions[np.minimum(ticks, len(self.data.actions) - 1)]
+
     def batch(self, picks: NDArray[np.int64]) -> dict[str, Any]:
         """images: camera -> (B, H, W, 3) uint8; state (B, P); actions (B, chunk, A); is_pad (B, chunk) bool;
         task: B instructions. Raw values, not normalised."""
         data, rows = self.data, self.rows[picks]
-        ticks = rows[:, None] + np.arange(self.chunk)
-        last = len(data.actions) - 1
         episodes = np.searchsorted(data.starts, rows, side="right") - 1
         return {
             "images": {camera: frames[data.row_frame[rows]] for camera, frames in data.images.items()},
             "state": data.states[rows],
-            "actions": data.expert_actions[np.minimum(ticks, last)],
+            "actions": self.actions(picks),
             "is_pad": np.arange(self.chunk) >= self.valid[picks][:, None],
             "task": [data.tasks[data.episode_tasks[episode]] for episode in episodes],
         }
@@ -70,6 +73,8 @@ def load_demonstrations(roots: Sequence[Path], cameras: Sequence[str]) -> Episod
     """
     parts = [load_episodes(root, cameras) for root in roots]
     for root, part in zip(roots, parts, strict=True):
+        if not part.state_names:
+            raise ValueError(f"{root} lacks observation.state, which a policy reads")
         if "play" in part.tasks:
             raise ValueError(
                 f"{root} holds play, which follows no instruction; a policy needs demonstrations"
@@ -89,11 +94,12 @@ def split_samples(
     order = np.random.default_rng(seed).permutation(data.episodes)
     count = min(max(1, round(held_out * data.episodes)), data.episodes - 1)
     return tuple(  # type: ignore[return-value]
-        _samples(data, np.sort(part), chunk) for part in (order[count:], order[:count])
+        samples_of(data, np.sort(part), chunk) for part in (order[count:], order[:count])
     )
 
 
-def _samples(data: EpisodeArrays, episodes: NDArray[np.int64], chunk: int) -> ChunkSamples:
+def samples_of(data: EpisodeArrays, episodes: NDArray[np.int64], chunk: int) -> ChunkSamples:
+    """Every frame of these episodes, in order. Instructions are drawn as in `split_samples`."""
     wanted = np.zeros(data.episodes, bool)
     wanted[episodes] = True
     owner = np.searchsorted(data.starts, data.frame_rows, side="right") - 1

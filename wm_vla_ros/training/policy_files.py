@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 
 from wm_vla_ros import __version__
+from wm_vla_ros.data.episode import IMAGE_PREFIX
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
 from wm_vla_ros.report import Report, as_object
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.types import EE_DELTA
 from wm_vla_ros.vla.keypoint_chunk.modeling_keypoint_chunk import KeypointChunkPolicy
 from wm_vla_ros.vla.manifest import PolicyManifest, describe_files
-
-if TYPE_CHECKING:
-    from wm_vla_ros.training.policy import PolicyTraining
+from wm_vla_ros.vla.policy import resolve
 
 
 def save_policy(
@@ -32,12 +28,15 @@ def save_policy(
     stats: dict[str, dict[str, Any]],
     data: EpisodeArrays,
     datasets: Sequence[Path],
-    training: PolicyTraining,
-    steps: int,
+    training: Mapping[str, Any],
+    command: str,
     report: Report,
-    start_from: Path | None,
 ) -> None:
-    """LeRobot's files, the report and the manifest; the folder appears only when it is complete."""
+    """LeRobot's files, the report and the manifest; the folder appears only when it is complete.
+
+    stats: the normalisation, as `read_stats` gives it. data: what it was trained on, from `datasets`.
+    training, command: how, for the manifest.
+    """
     from wm_vla_ros.vla.keypoint_chunk.processor_keypoint_chunk import make_keypoint_chunk_pre_post_processors
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +54,8 @@ def save_policy(
             policy_type="keypoint_chunk",
             robot=robot.name,
             cameras={
-                camera: list(frames[np.array([0])].shape[1:3]) for camera, frames in data.images.items()
+                key.removeprefix(IMAGE_PREFIX): list(feature.shape[1:])
+                for key, feature in policy.config.image_features.items()
             },
             proprio_names=list(data.state_names),
             action_space=EE_DELTA,
@@ -65,8 +65,8 @@ def save_policy(
             dt=data.dt,
             instructions=sorted(policy.config.instructions),
             datasets=[_describe(root) for root in datasets],
-            command=_command(datasets, out, training, start_from),
-            training={**asdict(training), "steps_taken": steps},
+            command=command,
+            training=dict(training),
             licence="Apache-2.0",
             version=__version__,
             files=describe_files(folder),
@@ -93,14 +93,26 @@ def _describe(root: Path) -> dict[str, Any]:
     }
 
 
-def _command(datasets: Sequence[Path], out: Path, training: PolicyTraining, start_from: Path | None) -> str:
-    """The command line that repeats this training; folders by their names alone."""
-    length = ("--steps", training.steps) if training.steps else ("--minutes", training.minutes)
-    words = ["wm-vla", "train", "policy"]
-    for root in datasets:
-        words += ["--dataset", root.name]
-    if start_from is not None:
-        words += ["--start-from", start_from.name]
-    words += ["--output", out.name, length[0], str(length[1]), "--seed", str(training.seed)]
-    words += ["--learning-rate", str(training.learning_rate)]
-    return shlex.join([*words, "--cameras", ",".join(training.cameras)])
+def policy_folder(policy: Path) -> Path:
+    """The folder of a policy to go on from. Raises ValueError for a hub id, and as `resolve`."""
+    folder = Path(resolve(str(policy)))
+    if not folder.is_dir():
+        raise ValueError(f"{policy}: training goes on from a folder or a name in models/, not from a hub id")
+    return folder
+
+
+def read_stats(folder: Path) -> dict[str, dict[str, Any]]:
+    """The normalisation that a saved policy was trained with: feature -> "mean" and "std".
+
+    Raises ValueError when the folder does not hold exactly one.
+    """
+    from safetensors.numpy import load_file
+
+    files = sorted(folder.glob("policy_preprocessor_step_*_normalizer_processor.safetensors"))
+    if len(files) != 1:
+        raise ValueError(f"{folder} holds {len(files)} normalisation files, expected one")
+    flat = load_file(files[0])
+    return {
+        name: {key: flat[f"{name}.{key}"] for key in ("mean", "std")}
+        for name in ("observation.state", "action")
+    }

@@ -6,6 +6,9 @@ only (`EpisodeArrays.frame_rows`); a window starts where there is one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,34 +17,85 @@ from wm_vla_ros.types import FloatArray
 
 AXES = ("x", "y", "z")
 TIP = "tip"
+# An image's light is taken over so many by so many blocks.
+BLOCKS = 4
 # Where `robots.proprio` puts the measured fingertip.
 _TIP_STATE = tuple(f"tip.position.{axis}" for axis in AXES)
 
 
 def grounding_names(data: EpisodeArrays) -> tuple[str, ...]:
-    """Names of the columns of `positions`: the fingertip, then the recorded objects."""
-    return (*(f"{TIP}.{axis}" for axis in AXES), *data.environment_names)
+    """Names of the columns of `positions`: what a latent of these data is to be read in.
+
+    The fingertip where the state has one, else the whole state; then the recorded objects. Where there is
+    neither, the light of the cameras' images, block by block.
+    """
+    if _has_tip(data):
+        return (*(f"{TIP}.{axis}" for axis in AXES), *data.environment_names)
+    if names := (*data.state_names, *data.environment_names):
+        return names
+    blocks = [(r, c, colour) for r in range(BLOCKS) for c in range(BLOCKS) for colour in ("r", "g", "b")]
+    return tuple(f"{camera}.light.{r}.{c}.{colour}" for camera in data.images for r, c, colour in blocks)
+
+
+def in_metres(data: EpisodeArrays) -> NDArray[np.bool_]:
+    """(G,) which columns of `positions` are metres; the others have the data set's own units."""
+    metres = set(data.environment_names) | ({f"{TIP}.{axis}" for axis in AXES} if _has_tip(data) else set())
+    return np.array([name in metres for name in grounding_names(data)])
 
 
 def positions(data: EpisodeArrays) -> FloatArray:
-    """(N, G) metres in the base frame: the measured fingertip and every recorded object.
+    """(N, G), ordered as `grounding_names`: in metres in the base frame (`in_metres`), or as recorded.
 
-    Raises ValueError when the data set has no fingertip in its state or no object positions.
+    Light is the mean over a block of an image, in [0, 1]; between images it is that of the last.
+    Raises ValueError for a data set with neither state nor objects nor cameras.
     """
-    missing = [name for name in _TIP_STATE if name not in data.state_names]
+    if _has_tip(data):
+        state = data.states[:, [data.state_names.index(name) for name in _TIP_STATE]]
+    else:
+        state = data.states
+    if state.shape[1] or data.environment_names:
+        return np.concatenate([state, data.environment], axis=1)
+    if not data.images:
+        raise ValueError("the data set has neither state nor object positions nor a camera to ground on")
+    return np.concatenate([_light(data, camera) for camera in data.images], axis=1)[data.row_frame]
+
+
+def check_needs(family: Callable[..., Any], data: EpisodeArrays, cameras: tuple[str, ...]) -> None:
+    """Raises ValueError naming what the family needs (`LatentWorldModel.needs`) and the data set lacks."""
+    there = {"cameras": bool(cameras), "state": bool(data.state_names), "success": bool(data.success.any())}
+    model = getattr(family, "func", family)  # what a partial is of
+    missing = [name for name in getattr(model, "needs", ()) if not there[name]]
     if missing:
-        raise ValueError(f"the data set's state lacks {missing}; it has {list(data.state_names)}")
-    if not data.environment_names:
-        raise ValueError("the data set has no object positions (privileged.object_positions) to ground on")
-    tip = data.states[:, [data.state_names.index(name) for name in _TIP_STATE]]
-    return np.concatenate([tip, data.environment], axis=1)
+        found = [name for name, has in there.items() if has]
+        raise ValueError(
+            f"{model.family} needs {', '.join(missing)}; the data set has {found or 'none of it'}"
+        )
+
+
+def _has_tip(data: EpisodeArrays) -> bool:
+    return all(name in data.state_names for name in _TIP_STATE)
+
+
+def _light(data: EpisodeArrays, camera: str) -> FloatArray:
+    """(F, BLOCKS * BLOCKS * 3) of every image."""
+    out = []
+    for part in np.array_split(np.arange(len(data.frame_rows)), -(-len(data.frame_rows) // 256)):
+        images = data.images[camera][part]
+        count, height, width = images.shape[:3]
+        rows, columns = height // BLOCKS, width // BLOCKS
+        cut = images[:, : rows * BLOCKS, : columns * BLOCKS]
+        blocks = cut.reshape(count, BLOCKS, rows, BLOCKS, columns, 3)
+        out.append(blocks.mean((2, 4), dtype=np.float32).reshape(count, -1) / 255.0)
+    return np.concatenate(out)
 
 
 def columns(names: tuple[str, ...], suffix: str) -> dict[str, list[int]]:
     """Thing -> its x, y, z columns among `names` ("red_cube.x", ...), for things that end with `suffix`."""
     things = dict.fromkeys(name.rpartition(".")[0] for name in names)
     return {
-        thing: [names.index(f"{thing}.{axis}") for axis in AXES] for thing in things if thing.endswith(suffix)
+        thing: [names.index(f"{thing}.{axis}") for axis in AXES]
+        for thing in things
+        if thing.endswith(suffix) and all(f"{thing}.{axis}" in names for axis in AXES)
     }
 
 

@@ -1,28 +1,34 @@
-"""The world model's losses, over windows of recorded episodes.
+"""The losses that all families of world models share, over windows of recorded episodes.
 
 Three terms: the predicted latent against the target encoder's latent of the frame that came (consistency),
 metres read from the encoded latent, metres read from the predicted latents. All predictions are open loop
-from the window's first frame.
+from the window's first frame. A family adds its own terms, and says whether grounding shapes its latents.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wm_vla_ros.training.sequences import TIP, columns
-from wm_vla_ros.world_models.latent_dynamics import Encoder, LatentDynamics
+from wm_vla_ros.world_models.family import LatentWorldModel, Window
+
+if TYPE_CHECKING:
+    from wm_vla_ros.training.imagined import Imagined
 
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
     """Metres at which an error counts as one unit, and the weights of the terms.
+
+    share: the same for what is no metres, as a share of its standard deviation in the data.
 
     moving: a cube that moves more than `moved` metres in the window weighs this many times more; contact is
     rare in the data and is what a planner that pushes depends on. consistency: per squared unit of a latent
@@ -33,6 +39,7 @@ class LossConfig:
     tip_scale: float = 0.002
     object_scale: float = 0.008
     tip_motion_scale: float = 0.002
+    share: float = 0.05
     moved: float = 0.003
     moving: float = 5.0
     consistency: float = 20.0
@@ -41,25 +48,36 @@ class LossConfig:
     tip_motion: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """B windows of T ticks. actions: (B, T, A). positions: (B, T + 1, G) metres, from the start's on."""
-
-    actions: Tensor
-    positions: Tensor
-
-
 class Losses:
-    """Scores one model's predictions; knows which columns of the positions are what."""
+    """Scores one model's predictions; knows which columns of the positions are what.
 
-    def __init__(self, names: tuple[str, ...], config: LossConfig, device: torch.device) -> None:
+    errors: (B,) of the windows of the last call to `total` that weighed them, what replay goes by.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        config: LossConfig,
+        device: torch.device,
+        deviation: NDArray[np.float64] | None = None,
+    ) -> None:
+        """deviation: (G,) standard deviation of each column that is no metres, NaN of the others."""
         self.config = config
         self.names = names
-        self._tip = columns(names, TIP)[TIP]
+        self._tip = columns(names, TIP).get(TIP, [])
         self._cubes = list(columns(names, "_cube").values())
         scale = np.full(len(names), config.object_scale, np.float32)
         scale[self._tip] = config.tip_scale
+        # What the motion term looks at: the fingertip, or what stands in for it.
+        motion = np.full(len(self._tip), config.tip_motion_scale, np.float32)
+        if deviation is not None and len(own := np.flatnonzero(np.isfinite(deviation))):
+            # What never varied is read as its mean, and costs nothing.
+            scale[own] = np.where(deviation[own] > 0, config.share * deviation[own], 1.0)
+            if not self._tip:
+                self._tip, motion = own.tolist(), scale[own]
         self._scale = torch.from_numpy(scale).to(device)
+        self._motion_scale = torch.from_numpy(motion).to(device)
+        self.errors = torch.zeros(0)
 
     def encoded(self, grounded: Tensor, positions: Tensor) -> Tensor:
         """Metres read from encoded latents, (B, G) both."""
@@ -72,15 +90,24 @@ class Losses:
         for cube in self._cubes:
             motion = (truth[:, 1:, cube] - truth[:, :1, cube]).norm(dim=-1).amax(1)
             weight[:, cube] += (self.config.moving - 1.0) * (motion > self.config.moved).float()[:, None]
+        each = 1.0 if window.weight is None else window.weight[:, None, None]
         error = _huber((grounded - truth[:, 1:]) / self._scale)
-        position = (error * weight[:, None]).mean()
+        position = (error * weight[:, None] * each).mean()
         moved = (grounded - start[:, None])[..., self._tip]
         wanted = (truth[:, 1:] - truth[:, :1])[..., self._tip]
-        return position, _huber((moved - wanted) / self.config.tip_motion_scale).mean()
+        return position, (_huber((moved - wanted) / self._motion_scale) * each).mean()
+
+    def imagined(self, model: LatentWorldModel, window: Imagined) -> Tensor:
+        """The shared terms of imagined windows: a slow copy's rollouts are the truth."""
+        config = self.config
+        predictions = model.dynamics.rollout(window.start, window.actions)
+        error = (model.grounding(model.readable(predictions)) - window.positions) / self._scale
+        consistency = F.mse_loss(predictions, window.latents)
+        return config.consistency * consistency + config.predicted * _huber(error).mean()
 
     def total(
         self,
-        model: LatentDynamics,
+        model: LatentWorldModel,
         latent: Tensor,
         window: Window,
         targets: Tensor,
@@ -95,9 +122,15 @@ class Losses:
         predictions = model.dynamics.rollout(latent, window.actions)
         pick = (target_ticks - 1)[..., None].expand(-1, -1, predictions.shape[-1])
         consistency = F.mse_loss(predictions.gather(1, pick), targets)
-        start = model.grounding(latent)
+        start = model.grounding(model.readable(latent))
         encoded = self.encoded(start, window.positions[:, 0])
-        predicted, tip_motion = self.predicted(start, model.grounding(predictions), window)
+        grounded = model.grounding(model.readable(predictions))
+        predicted, tip_motion = self.predicted(start, grounded, window)
+        if window.weight is not None:
+            missed = (predictions.gather(1, pick) - targets).square().mean((1, 2))
+            consistency = (window.weight * missed).mean()
+            off = _huber((grounded.detach() - window.positions[:, 1:]) / self._scale).mean((1, 2))
+            self.errors = config.consistency * missed.detach() + config.predicted * off
         loss = (
             config.consistency * consistency
             + config.encoded * encoded
@@ -111,18 +144,25 @@ class Losses:
             "predicted": predicted,
             "tip_motion": tip_motion,
         }
+        window = replace(window, later=targets, later_ticks=target_ticks)
+        for name, term in model.window_terms(latent, predictions, window).items():
+            loss = loss + term
+            terms |= {"loss": loss, name: term}
         return loss, {name: float(value.detach()) for name, value in terms.items()}
 
 
 class TargetEncoder:
-    """A slow copy of the encoder: its latents are what predictions are held against (BYOL; SPR)."""
+    """A slow copy of the encoder: its latents are what predictions are held against (BYOL; SPR).
 
-    def __init__(self, encoder: Encoder, rate: float) -> None:
+    Of any other part of a model likewise.
+    """
+
+    def __init__(self, encoder: nn.Module, rate: float) -> None:
         self.encoder = copy.deepcopy(encoder).requires_grad_(False)
         self.rate = rate
 
     @torch.no_grad()
-    def follow(self, encoder: Encoder) -> None:
+    def follow(self, encoder: nn.Module) -> None:
         """Move `rate` of the way towards `encoder`."""
         for own, new in zip(self.encoder.parameters(), encoder.parameters(), strict=True):
             own.lerp_(new, self.rate)

@@ -7,14 +7,14 @@ import numpy as np
 from wm_vla_ros.goals.chunk_rollout import chunk_rollout
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.types import EE_DELTA, ActionChunk, LatentGoal, Observation
-from wm_vla_ros.vla.policy import SlowPolicy
+from wm_vla_ros.vla.open_policy import Policy
 from wm_vla_ros.world_models.protocol import WorldModel
 
 
 class SlowLoop:
     """Policy and world model together; numbers its thoughts. Not thread-safe."""
 
-    def __init__(self, policy: SlowPolicy, model: WorldModel, spec: RobotSpec) -> None:
+    def __init__(self, policy: Policy, model: WorldModel, spec: RobotSpec) -> None:
         self._policy = policy
         self._model = model
         self._spec = spec

@@ -1,7 +1,7 @@
 """World models: one contract (`WorldModel`), families by name, files that are checked before they are used.
 
-Nothing here imports torch: a shipped model runs on ONNX Runtime and numpy. `latent_dynamics` is the one
-module that needs torch, to train and to export; import it by its own name.
+Nothing here imports torch: a shipped model runs on ONNX Runtime and numpy. The families'
+modules need torch, to train and to export; `registry.family_class` imports them.
 """
 
 from __future__ import annotations

@@ -14,12 +14,21 @@ from torch import Tensor, nn
 
 from wm_vla_ros import __version__
 from wm_vla_ros.types import EE_DELTA
-from wm_vla_ros.world_models.latent_dynamics import LatentDynamics
-from wm_vla_ros.world_models.manifest import Manifest, encoder_id_of, sha256_of, write_model
+from wm_vla_ros.world_models.family import LatentWorldModel
+from wm_vla_ros.world_models.manifest import (
+    RECORDED,
+    Manifest,
+    RecordedRobot,
+    encoder_id_of,
+    sha256_of,
+    write_model,
+)
+from wm_vla_ros.world_models.modules import StochasticTransition
 from wm_vla_ros.world_models.onnx_runtime import (
     ENCODER_FILE,
     GROUNDING_FILE,
     ROLLOUT_FILE,
+    SPREAD_FILE,
     STEP_FILE,
     WEIGHTS_FILE,
 )
@@ -27,7 +36,6 @@ from wm_vla_ros.world_models.onnx_runtime import (
 if TYPE_CHECKING:
     from wm_vla_ros.robots.spec import RobotSpec
 
-FAMILY = "latent_dynamics"
 PLANNING_HORIZON = 10
 _OPSET = 20
 
@@ -42,7 +50,7 @@ class Provenance:
 
 
 class _Encode(nn.Module):
-    def __init__(self, model: LatentDynamics) -> None:
+    def __init__(self, model: LatentWorldModel) -> None:
         super().__init__()
         self.encoder = model.encoder
 
@@ -52,7 +60,7 @@ class _Encode(nn.Module):
 
 
 class _Rollout(nn.Module):
-    def __init__(self, model: LatentDynamics) -> None:
+    def __init__(self, model: LatentWorldModel) -> None:
         super().__init__()
         self.dynamics = model.dynamics
 
@@ -60,10 +68,22 @@ class _Rollout(nn.Module):
         return self.dynamics.rollout(latent, actions)
 
 
+class _Spread(nn.Module):
+    """Standard deviation in metres, (N, D) -> (N, G), of a transition that knows its distribution."""
+
+    def __init__(self, dynamics: StochasticTransition, readout: Tensor) -> None:
+        super().__init__()
+        self.dynamics = dynamics
+        self.register_buffer("readout", readout.detach())
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return self.dynamics.variance(latent, self.readout).sqrt()
+
+
 def export(
-    model: LatentDynamics,
+    model: LatentWorldModel,
     folder: Path,
-    robot: RobotSpec,
+    robot: RobotSpec | RecordedRobot,
     proprio_names: tuple[str, ...],
     grounding_names: tuple[str, ...],
     provenance: Provenance,
@@ -71,8 +91,11 @@ def export(
 ) -> Manifest:
     """Write encoder, step, rollout unrolled over `horizon` ticks, grounding, torch weights and manifest.
 
+    And the spread in metres, of a family whose transition knows a distribution.
+
     The folder's own name becomes the model's. Raises ModelRefused when that is no plain name.
     """
+    recorded = robot if isinstance(robot, RecordedRobot) else None
     model = model.eval()
     config = model.config
     images = [torch.zeros((1, height, width, 3), dtype=torch.uint8) for _, height, width in config.cameras]
@@ -82,28 +105,36 @@ def export(
     actions = torch.zeros(2, horizon, config.action_dim)
     weight, bias = model.grounding.folded()
     contents = {
-        ENCODER_FILE: _onnx(
+        ENCODER_FILE: onnx_of(
             _Encode(model), (*images, torch.zeros(1, config.proprio_dim)), [*names, "proprio"], None
         ),
-        STEP_FILE: _onnx(
+        STEP_FILE: onnx_of(
             model.dynamics, (latent, actions[:, 0].clone()), ["latent", "action"], ({0: batch}, {0: batch})
         ),
-        ROLLOUT_FILE: _onnx(
+        ROLLOUT_FILE: onnx_of(
             _Rollout(model), (latent, actions), ["latent", "actions"], ({0: batch}, {0: batch})
         ),
         GROUNDING_FILE: save({"weight": weight.detach().contiguous(), "bias": bias.detach().contiguous()}),
-        WEIGHTS_FILE: save({name: value.contiguous() for name, value in model.state_dict().items()}),
+        WEIGHTS_FILE: save(
+            {name: value.contiguous() for name, value in model.weights().items()}, model.metadata() or None
+        ),
     }
+    if isinstance(model.dynamics, StochasticTransition):
+        spread = _Spread(model.dynamics, weight)
+        contents[SPREAD_FILE] = onnx_of(spread, (latent,), ["latent"], ({0: batch},))
+    for name, graph in model.graphs().items():
+        contents[name] = onnx_of(graph.module, graph.inputs, list(graph.names), graph.dynamic)
     files = {name: sha256_of(content) for name, content in contents.items()}
     manifest = Manifest(
         name=folder.name,
-        family=FAMILY,
+        family=model.family,
         robot=robot.name,
         latent_dim=config.latent_dim,
         action_dim=config.action_dim,
-        action_space=EE_DELTA,
-        translation_scale=robot.translation_scale,
-        rotation_scale=robot.rotation_scale,
+        action_space=RECORDED if recorded else EE_DELTA,
+        actions=recorded.actions if recorded else None,
+        translation_scale=1.0 if isinstance(robot, RecordedRobot) else robot.translation_scale,
+        rotation_scale=1.0 if isinstance(robot, RecordedRobot) else robot.rotation_scale,
         dt=robot.dt,
         proprio_names=proprio_names,
         cameras={name: (height, width) for name, height, width in config.cameras},
@@ -113,7 +144,7 @@ def export(
         encoder_file=ENCODER_FILE,
         files=files,
         dataset=provenance.dataset,
-        licence=provenance.licence,
+        licence="; ".join([provenance.licence, *model.licences()]),
         command=provenance.command,
         version=__version__,
     )
@@ -121,7 +152,10 @@ def export(
     return manifest
 
 
-def _onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], dynamic: tuple | None) -> bytes:
+def onnx_of(
+    module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], dynamic: tuple | None = None
+) -> bytes:
+    """The module as ONNX, of one output. dynamic: as `torch.export` takes it, None for fixed shapes."""
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations; the result is checked by loading
         path = Path(scratch) / "model.onnx"

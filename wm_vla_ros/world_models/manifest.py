@@ -10,16 +10,19 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wm_vla_ros.types import ACTION_SPACES
+from wm_vla_ros.files import write_whole
+from wm_vla_ros.types import ACTION_SPACES, EE_DELTA
 
 if TYPE_CHECKING:
     from wm_vla_ros.robots.spec import RobotSpec
 
 MANIFEST_NAME = "manifest.json"
+# Actions as the data set has them, of a robot that is not described here.
+RECORDED = "recorded"
 FORMAT = 1
 # Larger than any model of this kind, small enough that a wrong file cannot fill the memory.
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -51,11 +54,44 @@ def encoder_id_of(name: str, encoder_sha256: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedActions:
+    """The actions of a data set in its own units: their names, and least, greatest and deviation of each."""
+
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    def check(self, action_dim: int) -> None:
+        """Raises ModelRefused unless there is one of each for every action, finite and in order."""
+        for name in ("names", "low", "high", "spread"):
+            if len(getattr(self, name)) != action_dim:
+                found = len(getattr(self, name))
+                raise ModelRefused(f"manifest actions: expected {action_dim} of {name}, found {found}")
+        for name, low, high, spread in zip(self.names, self.low, self.high, self.spread, strict=True):
+            if not (math.isfinite(low) and math.isfinite(high) and low <= high and 0 <= spread < math.inf):
+                told = f"{low}..{high}, deviation {spread}"
+                raise ModelRefused(f"manifest actions: expected a range for {name!r}, found {told}")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRobot:
+    """A robot of which nothing is known but its recordings. dt: s per row."""
+
+    name: str
+    dt: float
+    actions: RecordedActions
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The contents of manifest.json.
 
-    files: file name -> sha256 (hex). cameras: name -> (height, width) pixels. dt: s.
-    translation_scale: m and rotation_scale: rad per tick at |action| = 1, as the model was trained with.
+    files: file name -> sha256 (hex). cameras: name -> (height, width) pixels; may be none where there is
+    proprioception, and the other way round. dt: s. translation_scale: m and rotation_scale: rad per tick at
+    |action| = 1, as the model was trained with. actions: what an action is in the space "recorded", where
+    both scales are 1; None in the others. grounding_names: what is read from a latent: metres in the base
+    frame for "tip.x" and the like, otherwise what the data set calls so, in its own units.
     """
 
     name: str
@@ -79,6 +115,7 @@ class Manifest:
     command: str
     version: str
     format: int = FORMAT
+    actions: RecordedActions | None = None
 
     def __post_init__(self) -> None:
         """Raises ModelRefused when a field cannot describe a usable model."""
@@ -96,16 +133,22 @@ class Manifest:
             value = getattr(self, name)
             if not isinstance(value, float) or not (math.isfinite(value) and value > 0):
                 raise ModelRefused(f"manifest {name}: expected a positive number, found {value!r}")
-        if self.action_space not in ACTION_SPACES:
+        spaces = (*ACTION_SPACES, RECORDED)
+        if self.action_space not in spaces:
+            found = self.action_space
+            raise ModelRefused(f"manifest action_space: expected one of {spaces}, found {found!r}")
+        if (self.action_space == RECORDED) != (self.actions is not None):
             raise ModelRefused(
-                f"manifest action_space: expected one of {ACTION_SPACES}, found {self.action_space!r}"
+                f"manifest actions: expected with the action space {RECORDED!r} alone, "
+                f"found {self.actions!r} with {self.action_space!r}"
             )
+        if self.actions is not None:
+            self.actions.check(self.action_dim)
         for name in ("proprio_names", "grounding_names"):
             names = getattr(self, name)
-            if not names or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
+            empty = not names and not (name == "proprio_names" and self.cameras)
+            if empty or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
                 raise ModelRefused(f"manifest {name}: expected distinct names, found {names!r}")
-        if not self.cameras:
-            raise ModelRefused("manifest cameras: expected at least one camera, found none")
         for file, digest in self.files.items():
             if not is_plain_name(file):
                 raise ModelRefused(f"manifest files: expected plain file names, found {file!r}")
@@ -129,8 +172,8 @@ class Manifest:
         if not isinstance(raw, dict):
             raise ModelRefused(f"manifest: expected a JSON object, found {type(raw).__name__}")
         expected = {entry.name for entry in fields(cls)}
-        if set(raw) != expected:
-            missing, unknown = sorted(expected - set(raw)), sorted(set(raw) - expected)
+        if set(raw) | {"actions"} != expected:
+            missing, unknown = sorted(expected - set(raw) - {"actions"}), sorted(set(raw) - expected)
             raise ModelRefused(f"manifest fields: missing {missing}, unknown {unknown}")
         try:
             for name in ("proprio_names", "grounding_names", "dataset"):
@@ -141,13 +184,20 @@ class Manifest:
             raw["files"] = dict(raw["files"])
             for name in ("dt", "translation_scale", "rotation_scale"):
                 raw[name] = float(raw[name])
+            if raw.get("actions") is not None:
+                own = {name: tuple(values) for name, values in raw["actions"].items()}
+                numbers = {name: tuple(map(float, own[name])) for name in ("low", "high", "spread")}
+                raw["actions"] = RecordedActions(**(own | numbers))
         except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
             raise ModelRefused(f"manifest: expected the documented types, found {error}") from error
         return cls(**raw)
 
     def to_json(self) -> str:
         """The text of manifest.json."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        told = asdict(self)
+        if self.actions is None:
+            del told["actions"]
+        return json.dumps(told, indent=2) + "\n"
 
     def check_robot(self, robot: RobotSpec) -> None:
         """Refuse unless this model was made for `robot`.
@@ -159,6 +209,7 @@ class Manifest:
 
         found: dict[str, object] = {
             "robot": robot.name,
+            "action_space": EE_DELTA,
             "dt": robot.dt,
             "translation_scale": robot.translation_scale,
             "rotation_scale": robot.rotation_scale,
@@ -223,7 +274,26 @@ def write_model(folder: Path, contents: dict[str, bytes], manifest: Manifest) ->
     (folder / MANIFEST_NAME).unlink(missing_ok=True)
     for name in manifest.files:
         (folder / name).write_bytes(contents[name])
-    (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    write_whole(folder / MANIFEST_NAME, manifest.to_json().encode())
+
+
+def write_with(out: Path, folder: Path, manifest: Manifest, name: str, content: bytes) -> Manifest:
+    """Write the model of `folder` to `out` with one file more, or another one of that name; its manifest.
+
+    Everything else is the model's own, byte by byte: its latents stay its latents. Raises as `read_files`.
+    """
+    contents = {**read_files(folder, manifest), name: content}
+    manifest = replace(manifest, files={**manifest.files, name: sha256_of(content)})
+    write_model(out, contents, manifest)
+    return manifest
+
+
+def check_new(out: Path) -> None:
+    """Raises ModelRefused unless `out` has a plain name, FileExistsError when it holds a model already."""
+    if not is_plain_name(out.name):
+        raise ModelRefused(f"world model: expected a folder with a plain name, found {out.name!r}")
+    if (out / MANIFEST_NAME).exists():
+        raise FileExistsError(f"{out} holds a model already; a model is never overwritten: give another path")
 
 
 def _read_bounded(path: Path, limit: int) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.types import FloatArray
+from wm_vla_ros.world_models.actor_critic import ACTOR_CRITIC_FILE, ActorCritic
 from wm_vla_ros.world_models.heads import HEADS_FILE, Heads
 from wm_vla_ros.world_models.manifest import Manifest, ModelRefused
 from wm_vla_ros.world_models.tensors import read_float32
@@ -16,13 +17,16 @@ from wm_vla_ros.world_models.tensors import read_float32
 ENCODER_FILE = "encoder.onnx"
 STEP_FILE = "step.onnx"
 ROLLOUT_FILE = "rollout.onnx"
+SPREAD_FILE = "spread.onnx"
 GROUNDING_FILE = "grounding.safetensors"
 WEIGHTS_FILE = "weights.safetensors"
 CPU: list[Any] = ["CPUExecutionProvider"]
+# In an expected shape: any fixed size.
+ANY = -1
 
 
 class OnnxWorldModel:
-    """`WorldModel` over four checked files: encoder, step, unrolled rollout, linear grounding.
+    """`WorldModel` over checked files: encoder, step, unrolled rollout, linear grounding, and maybe a spread.
 
     One intra-op thread per session: with two, any competitor on the machine makes small matrix products a
     hundred times slower. The inputs' last dimensions are checked here, so a wrong shape is named rather
@@ -49,20 +53,27 @@ class OnnxWorldModel:
         self._weight = _tensor(grounding, "weight", (manifest.latent_dim, outputs), manifest.name)
         self._bias = _tensor(grounding, "bias", (outputs,), manifest.name)
         self.heads = Heads(manifest, contents[HEADS_FILE]) if HEADS_FILE in contents else None
+        learned = contents.get(ACTOR_CRITIC_FILE)
+        self.actor_critic = None if learned is None else ActorCritic(manifest, learned)
         dim, actions, horizon = manifest.latent_dim, manifest.action_dim, manifest.horizon
         frames: list[list[int | None]] = [
             [1, height, width, 3] for height, width in manifest.cameras.values()
         ]
-        self._encoder = _session(
+        self._encoder = open_session(
             contents, ENCODER_FILE, CPU, [*frames, [1, len(manifest.proprio_names)]], [1, dim]
         )
-        self._step = _session(contents, STEP_FILE, CPU, [[None, dim], [None, actions]], [None, dim])
-        self._rollout = _session(
+        self._step = open_session(contents, STEP_FILE, CPU, [[None, dim], [None, actions]], [None, dim])
+        self._rollout = open_session(
             contents,
             ROLLOUT_FILE,
             self.rollout_providers,
             [[None, dim], [None, horizon, actions]],
             [None, horizon, dim],
+        )
+        self._spread = (
+            open_session(contents, SPREAD_FILE, CPU, [[None, dim]], [None, outputs])
+            if SPREAD_FILE in contents
+            else None
         )
 
     def encode(self, images: Mapping[str, NDArray[np.uint8]], proprio: FloatArray) -> FloatArray:
@@ -110,12 +121,26 @@ class OnnxWorldModel:
             out[:, step] = latents
         return out
 
+    @property
+    def to_metres(self) -> tuple[FloatArray, FloatArray]:
+        """What `ground` multiplies by and adds: (D, G) and (G,)."""
+        return self._weight, self._bias
+
     def ground(self, latents: FloatArray) -> FloatArray:
         """See `WorldModel.ground`."""
         latents = np.asarray(latents, np.float32)
         if latents.shape[-1] != self.latent_dim:
             raise ValueError(f"latents: expected a last dimension of {self.latent_dim}, got {latents.shape}")
         return latents @ self._weight + self._bias
+
+    def spread(self, latents: FloatArray) -> FloatArray | None:
+        """See `WorldModel.spread`."""
+        if self._spread is None:
+            return None
+        latents = np.ascontiguousarray(latents, np.float32)
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
+            raise ValueError(f"latents: expected (N, {self.latent_dim}), got {latents.shape}")
+        return self._spread.run(None, {"latent": latents})[0]
 
     def _unrolled(self, latents: FloatArray, actions: FloatArray) -> FloatArray:
         """One run of the graph over `horizon` actions: (N, D), (N, horizon, A) -> (N, horizon, D)."""
@@ -139,14 +164,17 @@ def _tensor(tensors: dict[str, FloatArray], name: str, shape: tuple[int, ...], m
     return tensors[name]
 
 
-def _session(
+def open_session(
     contents: Mapping[str, bytes],
     file: str,
     providers: list[Any],
     inputs: list[list[int | None]],
     output: list[int | None],
 ) -> Any:
-    """An InferenceSession over `contents[file]`; ModelRefused unless its shapes are these (None: dynamic)."""
+    """An InferenceSession over `contents[file]`; ModelRefused unless its shapes are these.
+
+    None: dynamic. ANY: of whatever fixed size.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -163,6 +191,14 @@ def _session(
         ("outputs", session.get_outputs(), [output]),
     ):
         found = [[size if isinstance(size, int) else None for size in node.shape] for node in nodes]
-        if found != expected:
+        if not _fit(found, expected):
             raise ModelRefused(f"{file}: expected {what} of shape {expected}, found {found}")
     return session
+
+
+def _fit(found: list[list[int | None]], expected: list[list[int | None]]) -> bool:
+    return [len(shape) for shape in found] == [len(shape) for shape in expected] and all(
+        size is not None if wanted == ANY else size == wanted
+        for shape, sizes in zip(found, expected, strict=True)
+        for size, wanted in zip(shape, sizes, strict=True)
+    )

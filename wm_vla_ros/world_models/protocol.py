@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.types import FloatArray
+from wm_vla_ros.world_models.actor_critic import ActorCritic
 from wm_vla_ros.world_models.heads import Heads
 from wm_vla_ros.world_models.manifest import Manifest
 
@@ -27,6 +28,7 @@ class WorldModel(Protocol):
     encoder_id: str
     grounding_names: tuple[str, ...]
     heads: Heads | None
+    actor_critic: ActorCritic | None
 
     def encode(self, images: Mapping[str, NDArray[np.uint8]], proprio: FloatArray) -> FloatArray:
         """The latent (D,) of one observation: camera name -> (H, W, 3) uint8 RGB, proprio (P,).
@@ -46,4 +48,11 @@ class WorldModel(Protocol):
 
     def ground(self, latents: FloatArray) -> FloatArray:
         """Positions (..., G) in metres in the base frame, read from latents (..., D) by a linear map."""
+        ...
+
+    def spread(self, latents: FloatArray) -> FloatArray | None:
+        """Doubt about imagined latents (N, D): (N, G) metres, one standard deviation of what `ground` says.
+
+        None from a family that imagines no distribution.
+        """
         ...

@@ -11,32 +11,15 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from wm_vla_ros.types import FloatArray
-from wm_vla_ros.world_models.latent_dynamics import Dynamics, LatentDynamicsConfig
 from wm_vla_ros.world_models.manifest import Manifest, ModelRefused
+from wm_vla_ros.world_models.modules import Transition
 from wm_vla_ros.world_models.onnx_runtime import WEIGHTS_FILE, OnnxWorldModel
+from wm_vla_ros.world_models.registry import family_class
 from wm_vla_ros.world_models.tensors import read_float32
 
 _PREFIX = "dynamics."
-
-
-class Bfloat16Dynamics(Dynamics):
-    """`Dynamics` whose matrix products are in bfloat16; state, residual and normalisation stay in float32."""
-
-    def lower(self) -> None:
-        """Convert the weights, once they are loaded."""
-        for layer in (self.latent_in, self.action_in, self.hidden, self.out):
-            layer.to(torch.bfloat16)
-
-    def _action(self, action: Tensor) -> Tensor:
-        return self.action_in(((action - self.action_mean) * self.action_scale).to(torch.bfloat16))
-
-    def _tick(self, latent: Tensor, embedded: Tensor) -> Tensor:
-        x = F.silu(self.latent_in(latent.to(torch.bfloat16)) + embedded)
-        x = F.silu(self.hidden(x))
-        return F.layer_norm(latent + self.out(x).float(), (self.latent_dim,))
 
 
 class TorchWorldModel(OnnxWorldModel):
@@ -60,8 +43,8 @@ class TorchWorldModel(OnnxWorldModel):
         self.whole_plan = whole_plan
         self.dynamics = _dynamics(manifest, contents, bfloat16).to(self.device)
         self._to_metres = (
-            torch.from_numpy(self._weight).to(self.device),
-            torch.from_numpy(self._bias).to(self.device),
+            torch.tensor(self._weight).to(self.device),
+            torch.tensor(self._bias).to(self.device),
         )
 
     def imagine(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +69,7 @@ class TorchWorldModel(OnnxWorldModel):
             return self.dynamics.rollout(start, acts).cpu().numpy()
 
 
-def _dynamics(manifest: Manifest, contents: Mapping[str, bytes], bfloat16: bool) -> Dynamics:
+def _dynamics(manifest: Manifest, contents: Mapping[str, bytes], bfloat16: bool) -> Transition:
     if WEIGHTS_FILE not in contents:
         raise ModelRefused(
             f"{manifest.name}: expected {WEIGHTS_FILE} for a torch runtime, found none; "
@@ -94,24 +77,18 @@ def _dynamics(manifest: Manifest, contents: Mapping[str, bytes], bfloat16: bool)
         )
     what = f"{manifest.name}: {WEIGHTS_FILE}"
     found = {
-        name.removeprefix(_PREFIX): torch.from_numpy(value)
+        name.removeprefix(_PREFIX): torch.from_numpy(value.copy())
         for name, value in read_float32(contents[WEIGHTS_FILE], what).items()
         if name.startswith(_PREFIX)
     }
-    hidden = found.get("latent_in.weight")
-    config = LatentDynamicsConfig(
-        cameras=(),
-        proprio_dim=len(manifest.proprio_names),
-        action_dim=manifest.action_dim,
-        grounding_dim=len(manifest.grounding_names),
-        latent_dim=manifest.latent_dim,
-        hidden=0 if hidden is None else len(hidden),
-    )
-    dynamics = (Bfloat16Dynamics if bfloat16 else Dynamics)(config)
+    transition = family_class(manifest.family).dynamics_type
     try:
+        dynamics = transition.sized(found, manifest.latent_dim, manifest.action_dim)
         dynamics.load_state_dict(found)
+    except KeyError as error:
+        raise ModelRefused(f"{what}: expected the tensor {_PREFIX}{error.args[0]}, found none") from error
     except RuntimeError as error:  # torch names every missing, unknown and misshapen tensor
         raise ModelRefused(f"{what}: {re.sub(r'\s+', ' ', str(error))}") from error
-    if isinstance(dynamics, Bfloat16Dynamics):
-        dynamics.lower()
+    if bfloat16:
+        dynamics.lower(torch.bfloat16)
     return dynamics.eval().requires_grad_(False)

@@ -5,12 +5,13 @@ from wm_vla_ros.planning.objective.collision import Collision
 from wm_vla_ros.planning.objective.effort import Effort
 from wm_vla_ros.planning.objective.joint_limits import JointLimits
 from wm_vla_ros.planning.objective.latent_point import LatentPoint
-from wm_vla_ros.planning.objective.objective import Objective
+from wm_vla_ros.planning.objective.objective import Objective, actor_critic_of
 from wm_vla_ros.planning.objective.smoothness import Smoothness
 from wm_vla_ros.planning.objective.temporal_distance import TemporalDistance
 from wm_vla_ros.planning.objective.term import Rollouts, Term
 from wm_vla_ros.planning.objective.tracking import LatentTracking, TipTracking
 from wm_vla_ros.planning.objective.uncertainty import Uncertainty
+from wm_vla_ros.planning.objective.value import Value
 from wm_vla_ros.planning.objective.weights import Weights
 from wm_vla_ros.planning.objective.workspace import Workspace
 
@@ -28,8 +29,10 @@ __all__ = [
     "Term",
     "TipTracking",
     "Uncertainty",
+    "Value",
     "Weights",
     "Workspace",
+    "actor_critic_of",
     "chunk_motion",
     "chunk_trust",
 ]

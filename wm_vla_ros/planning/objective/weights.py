@@ -35,6 +35,7 @@ class Weights:
     weight_collision: float = _weight(0.0, "nearness of links to each other and to the table")
     weight_temporal_distance: float = _weight(0.0, "learned time from the rollout's end to the goal's")
     weight_uncertainty: float = _weight(0.0, "the world model's expected error over the rollout")
+    weight_value: float = _weight(0.0, "what is left to do after the rollout's end, as the critic learned it")
 
     lowest_tip: float = setting(
         0.009, "tip height over the base frame that costs nothing, m", low=0.0, high=0.2

@@ -38,3 +38,11 @@ def colored_basis(horizon: int, beta: float) -> FloatArray:
     angle = 2.0 * np.pi * index[:, None] * np.arange(horizon) / period
     basis = np.concatenate([weights * np.cos(angle), (weights * np.sin(angle))[1:horizon]]).T
     return (basis / np.sqrt(np.mean(np.sum(basis**2, axis=1)))).astype(np.float32)
+
+
+def fewer_numbers(basis: FloatArray) -> FloatArray:
+    """(H, H) matrix that makes the noise of `basis` (H, K), K > H, from H random numbers instead of K.
+
+    The Cholesky factor of its covariance. Raises LinAlgError where that is not positive definite.
+    """
+    return np.linalg.cholesky(basis.astype(np.float64) @ basis.T).astype(np.float32)

@@ -108,7 +108,7 @@ class Sampler(ABC):
         return Solution(self._answer(best), best_cost, done)
 
     def _within(self, population: FloatArray, last: FloatArray | None) -> FloatArray:
-        inside = np.clip(population, self._lower, self._upper)
+        inside = np.minimum(np.maximum(population, self._lower), self._upper)
         limits = self.config.limits
         if limits is None:
             return inside

@@ -56,7 +56,11 @@ class KeypointChunkPolicy(PreTrainedPolicy):
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         """L1 loss on the chunk (B, chunk_size, A); entries that `action_is_pad` marks do not count."""
-        error = (self._chunk(batch) - batch[ACTION]).abs()
+        return self.imitation(self.features(batch), batch)
+
+    def imitation(self, features: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
+        """The loss of `forward`, for the features (B, F) of the batch."""
+        error = (self.model.head(features) - batch[ACTION]).abs()
         padded = batch.get(ACTION + _PAD_SUFFIX)
         if padded is None:
             loss = error.mean()
@@ -99,13 +103,22 @@ class KeypointChunkPolicy(PreTrainedPolicy):
             rows.append(numbers + [0] * (self.config.max_words - len(numbers)))
         return torch.tensor(rows, device=next(self.parameters()).device)
 
-    def _chunk(self, batch: dict[str, Any]) -> Tensor:
+    def features(self, batch: dict[str, Any]) -> Tensor:
+        """(B, F): all that the head is told of a batch."""
         images = torch.cat([batch[key] for key in self.config.image_features], dim=1)
-        return self.model(images, batch[OBS_STATE], self.tokens(batch["task"]))
+        return self.model.features(images, batch[OBS_STATE], self.tokens(batch["task"]))
+
+    def _chunk(self, batch: dict[str, Any]) -> Tensor:
+        return self.model.head(self.features(batch))
 
 
 class KeypointChunkNet(nn.Module):
-    """The network. Images (B, 3 * cameras, H, W), state (B, P), words (B, max_words) -> (B, chunk, A)."""
+    """Images (B, 3 * cameras, H, W), state (B, P), words (B, max_words) -> features (B, F) -> (B, chunk, A).
+
+    HEAD: the parts that make a chunk of features; all others make the features.
+    """
+
+    HEAD = ("inlet", "layers", "outlet")
 
     def __init__(self, config: KeypointChunkConfig) -> None:
         super().__init__()
@@ -132,6 +145,10 @@ class KeypointChunkNet(nn.Module):
         nn.init.normal_(self.outlet.weight, std=0.01)
 
     def forward(self, images: Tensor, state: Tensor, words: Tensor) -> Tensor:
+        return self.head(self.features(images, state, words))
+
+    def features(self, images: Tensor, state: Tensor, words: Tensor) -> Tensor:
+        """(B, F) float32: where it looks, what the image is like, proprioception, and the instruction."""
         present = (words > 0).unsqueeze(-1).to(state.dtype)
         text = (self.text(self.words(words) + self.places) * present).sum(1) / present.sum(1)
         trunk = self.stem(_patches(images - 0.5))
@@ -139,10 +156,15 @@ class KeypointChunkNet(nn.Module):
             trunk = block(trunk, text)
         trunk = functional.relu(trunk)
         points = self._keypoints(functional.pixel_shuffle(self.attention(trunk), 2))
-        # The head in single precision: half a per cent of a position is a millimetre.
+        # From here on in single precision: half a per cent of a position is a millimetre.
         with torch.autocast(images.device.type, enabled=False):
             pooled = trunk.float().mean(dim=(2, 3))
-            hidden = self.inlet(torch.cat([points, pooled, self.state(state), text.float()], dim=1))
+            return torch.cat([points, pooled, self.state(state), text.float()], dim=1)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Chunk (B, chunk, A), normalised, for features (B, F)."""
+        with torch.autocast(features.device.type, enabled=False):
+            hidden = self.inlet(features)
             for layer in self.layers:
                 hidden = layer(hidden)
             return self.outlet(functional.relu(hidden)).unflatten(1, self._shape)

@@ -1,0 +1,102 @@
+"""Scheduling that is asked for reaches every thread, and what is refused is said once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from wm_vla_ros.scheduling import AUTOGROUP, be_nice, leave_a_core, request_fifo
+
+
+def test_every_thread_is_asked_for_and_the_loop_last_and_highest(monkeypatch):
+    """The executor's thread, passed over while it held the interpreter lock, made the planner miss ticks."""
+    asked = []
+    monkeypatch.setattr(
+        os, "sched_setscheduler", lambda tid, _, param: asked.append((tid, param.sched_priority))
+    )
+    other = threading.Event()
+    helper = threading.Thread(target=other.wait)
+    helper.start()
+    assert request_fifo(10, 20, pytest.fail)
+    other.set()
+    helper.join()
+    assert asked[-1] == (threading.get_native_id(), 20)
+    assert (helper.native_id, 10) in asked
+
+
+def test_a_refused_real_time_request_is_one_warning_with_the_cure(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    said = []
+    assert not request_fifo(10, 20, said.append)
+    assert len(said) == 1
+    assert "limits.d" in said[0]
+
+
+def test_niceness_reaches_every_thread(monkeypatch):
+    """os.nice in one thread left the thread that thinks at normal priority, beside the fast loop."""
+    asked = []
+    monkeypatch.setattr(os, "setpriority", lambda _, tid, value: asked.append((tid, value)))
+    other = threading.Event()
+    helper = threading.Thread(target=other.wait)
+    helper.start()
+    be_nice(5)
+    other.set()
+    helper.join()
+    assert {(helper.native_id, 5), (threading.get_native_id(), 5)} <= set(asked)
+
+
+def test_priority_zero_asks_for_nothing(monkeypatch):
+    monkeypatch.delattr(os, "sched_setscheduler")
+    said = []
+    assert not request_fifo(10, 0, said.append)
+    assert said == []
+
+
+def test_the_niceness_of_a_session_is_its_leaders_to_set():
+    """Where sessions are groups, nodes of their own session were as urgent as the fast loop, however nice."""
+    if not AUTOGROUP.exists():
+        pytest.skip("this kernel does not schedule sessions as groups")
+    program = (
+        "import os; from wm_vla_ros.scheduling import AUTOGROUP, be_nice; be_nice(7); "
+        "print(os.getpriority(os.PRIO_PROCESS, 0), *AUTOGROUP.read_text().split()[-1:])"
+    )
+
+    def niceness(leads: bool) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            start_new_session=leads,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.split()
+
+    assert niceness(leads=True) == ["7", "7"]
+    own = AUTOGROUP.read_text().split()[-1:]  # nothing to read in a session that is in no group
+    assert niceness(leads=False) == ["7", *own]
+
+
+def test_the_last_core_is_left_by_every_thread_and_those_made_later(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 4, 6})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda task, cores: asked.update({task: set(cores)}))
+    other = threading.Event()
+    helper = threading.Thread(target=other.wait)
+    helper.start()
+    leave_a_core()
+    other.set()
+    helper.join()
+    assert asked[helper.native_id] == asked[threading.get_native_id()] == {1, 4}
+
+
+def test_the_only_core_is_not_left(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2})
+    monkeypatch.delattr(os, "sched_setaffinity")
+    leave_a_core()

@@ -1,0 +1,83 @@
+"""What keeps a loop on time beside others on the machine: scheduling, and the interpreter's habits."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+# Not setcap on the interpreter: the loader ignores LD_LIBRARY_PATH in a program with capabilities, and the
+# ROS wheels are found through it.
+REALTIME_CURE = 'echo "$USER - rtprio 80" | sudo tee /etc/security/limits.d/wm-vla.conf, then log in again'
+REALTIME_HINT = f"SCHED_FIFO refused, ticks may come late on a busy machine; to permit it: {REALTIME_CURE}"
+# A Python thread keeps the interpreter lock for this long while another one waits for it. The default
+# of 5 ms is a quarter of a control period.
+SWITCH_INTERVAL = 0.0005
+# Of the session that reads or writes it; absent where the kernel has no such groups.
+AUTOGROUP = Path("/proc/self/autogroup")
+
+
+def request_fifo(process: int, loop: int, warn: Callable[[str], None]) -> bool:
+    """Put every thread of this process under SCHED_FIFO at `process`, the calling one at `loop`.
+
+    Priorities are 1 to 99; `loop` 0 asks for nothing. All threads, because any of them may hold the
+    interpreter lock: one that the scheduler passes over while it does would stop the loop all the same.
+    Where it is not permitted, say so once through `warn`, with the way to permit it, and return False.
+    """
+    if loop == 0:
+        return False
+    own = threading.get_native_id()
+    try:
+        _for_each_thread(lambda task: os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(process)))
+        os.sched_setscheduler(own, os.SCHED_FIFO, os.sched_param(loop))
+    except PermissionError:
+        warn(REALTIME_HINT)
+        return False
+    return True
+
+
+def be_nice(niceness: int) -> None:
+    """Set the niceness (0 to 19) of every thread of this process; threads made later inherit it.
+
+    On Linux niceness belongs to a thread: os.nice would reach the calling one alone. And where sessions are
+    scheduled as groups (sched(7), "The autogroup feature"; the default of most distributions) it counts
+    only among the threads of one session, all of which share that session's own niceness. A process that
+    leads a session, as those of `wm-vla up` do, has nobody else in it: the session's is then set too.
+    """
+    _for_each_thread(lambda task: os.setpriority(os.PRIO_PROCESS, task, niceness))
+    if os.getsid(0) == os.getpid() and AUTOGROUP.exists():
+        try:
+            AUTOGROUP.write_text(str(niceness), encoding="ascii")
+        except OSError:  # refused when asked for twice within 0.1 s: the first holds
+            return
+
+
+def leave_a_core() -> None:
+    """Keep every thread of this process, and those made later, off the last core that it may use.
+
+    For what need not be on time: the fast loop and the driver then have a core on which they wait for each
+    other alone, whatever the others do, and may use the rest too. Needs no permission. Does nothing where
+    there is one core.
+    """
+    cores = os.sched_getaffinity(0)
+    if len(cores) > 1:
+        rest = cores - {max(cores)}
+        _for_each_thread(lambda task: os.sched_setaffinity(task, rest))
+
+
+def _for_each_thread(work: Callable[[int], None]) -> None:
+    for task in os.listdir("/proc/self/task"):
+        try:
+            work(int(task))
+        except ProcessLookupError:  # ended since it was listed
+            continue
+
+
+def settle_heap() -> None:
+    """Call once after warm-up: what lives now lives for good, so the collector need never walk it again."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.collect()
+    gc.freeze()
