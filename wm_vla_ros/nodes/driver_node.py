@@ -6,11 +6,10 @@ publishes the joints; ROS callbacks run in another thread and hand over plans an
 
 from __future__ import annotations
 
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from geometry_msgs.msg import PoseArray
@@ -236,11 +235,11 @@ class DriverNode(ManagedNode[Settings]):
         return self._core.estop_reason, values
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Entry point. The exit code says whether the node ended as it should."""
     wait_for_no_listener()
-    return run(DriverNode)
+    run(DriverNode)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

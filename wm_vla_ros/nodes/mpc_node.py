@@ -8,10 +8,9 @@ this process, unless there is a GPU or a runtime asks for it.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
@@ -253,11 +252,11 @@ def _in_words(name: str, delay: DelayEstimate | None) -> dict[str, object]:
     }
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Entry point. The exit code says whether the node ended as it should."""
     wait_for_no_listener()
-    return run(MpcNode)
+    run(MpcNode)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,9 +6,8 @@ stamp the image keeps.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import yaml
@@ -139,10 +138,10 @@ class SimCameraNode(ManagedNode[Settings]):
             infos.publish(info)
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Entry point. The exit code says whether the node ended as it should."""
-    return run(SimCameraNode)
+    run(SimCameraNode)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

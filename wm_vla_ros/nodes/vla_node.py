@@ -8,10 +8,9 @@ publishes both. The fast loop lives in another process and never waits for this 
 from __future__ import annotations
 
 import math
-import sys
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
@@ -198,10 +197,10 @@ class VlaNode(ManagedNode[Settings]):
         return "", {"instruction": instruction, "world_model": self._model.manifest.name}
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Entry point. The exit code says whether the node ended as it should."""
-    return run(VlaNode, threads=3)
+    run(VlaNode, threads=3)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

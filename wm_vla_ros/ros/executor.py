@@ -57,4 +57,7 @@ class Executor:
     def shutdown(self, timeout_sec: float = 2.0) -> bool:
         """End `spin` from another thread. Whether the callback that was running ended within the timeout."""
         self._ended.set_result(None)
-        return self._left.wait(timeout_sec)
+        if not self._left.wait(timeout_sec):
+            return False
+        self._executor.shutdown()
+        return True

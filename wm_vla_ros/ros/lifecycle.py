@@ -141,6 +141,15 @@ class ManagedNode[S: NodeSettings](LifecycleNode):
         self.finished.set()
         return SUCCESS
 
+    def destroy_node(self) -> None:
+        """Let go of everything, so that the others see this node leave at once.
+
+        The state machine holds the node, and with it its process's place in the graph; rclpy leaves it to the
+        collector, without which the others would wait for the lease, 20 s.
+        """
+        self._state_machine.destroy_when_not_in_use()
+        super().destroy_node()
+
     def _entities(self) -> list[tuple[Any, Callable[[Any], Any]]]:
         groups = (
             (self.timers, self.destroy_timer),

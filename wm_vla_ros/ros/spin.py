@@ -6,12 +6,13 @@ a node's control loop in a third.
 
 from __future__ import annotations
 
-import gc
+import faulthandler
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
@@ -30,10 +31,12 @@ _DRAIN = 3.0
 _LOOK = 0.2
 
 
-def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, threads: int = 1) -> int:
-    """Create, start and run one node until SIGINT, SIGTERM or its failure. Returns the exit code.
+def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, threads: int = 1) -> NoReturn:
+    """Create, start and run one node until SIGINT, SIGTERM or its failure. Ends the process.
 
     threads: of the executor; more than one only where callbacks block, or an action is served.
+    The exit code says whether the node ended as it should. Told to end with SIGTERM while it is at it, the
+    process says on stderr where each of its threads is.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     follow_parent()
@@ -43,7 +46,7 @@ def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, 
     except ParameterError as error:
         rclpy.logging.get_logger("wm_vla_ros").fatal(str(error))
         rclpy.shutdown()
-        return EXIT_REFUSED
+        _leave(EXIT_REFUSED)
     loading = True
     ended: list[int] = []
 
@@ -69,21 +72,34 @@ def run(make_node: Callable[[], ManagedNode], argv: list[str] | None = None, *, 
     if ready:
         while not ended and not node.finished.wait(_LOOK):
             pass
+    # Who runs into the runner's patience has it in the log what held it up, also where that is no Python.
+    faulthandler.register(signal.SIGTERM, chain=True)
     node.finished.set()
     node.interrupt()
-    executor.shutdown(timeout_sec=_DRAIN)
-    spinner.join(timeout=_DRAIN)
+    if executor.shutdown(timeout_sec=_DRAIN):
+        spinner.join(timeout=_DRAIN)
+    else:
+        node.get_logger().warning(f"a callback did not end within {_DRAIN:g} s")
     if node.failure:
         node.get_logger().fatal(f"ends: {node.failure}")
     if ready is not None:  # interrupted while configuring, the state machine knows no way out
         node.trigger_shutdown()
     node.destroy_node()
     rclpy.shutdown()
-    # The interpreter's farewell collection would walk a loaded policy's heap for seconds.
-    gc.freeze()
     if ready is False:
-        return EXIT_REFUSED
-    return EXIT_FAILED if node.failure else 0
+        _leave(EXIT_REFUSED)
+    _leave(EXIT_FAILED if node.failure else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process, whose work is done, without a farewell.
+
+    The interpreter's would walk a loaded policy's heap for seconds, and those of the middleware and of the
+    inference library take apart what their own threads still use.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def follow_parent() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
@@ -40,4 +39,4 @@ class Interrupted(ManagedNode[NodeSettings]):
 
 
 if __name__ == "__main__":
-    sys.exit(run(Interrupted))
+    run(Interrupted)
