@@ -74,17 +74,21 @@ def test_with_the_same_noise_it_is_the_plan_of_numpy(
 
 @both_kinds
 def test_with_its_own_noise_it_plans_as_well_as_numpy(make_tick, whole_runtime, method: str) -> None:
-    """Over seeds, and with two candidates for six places."""
+    """Over many noises, since one plan is up to twice as good as another; two candidates for six places."""
     ratios = []
     for seed in range(8):
         tick = make_tick(seed)
         given = [HOLD, 0.5 * tick.truth]
-        found = solve(whole_plan(whole_runtime, tick, method, seed, FREE), tick, given).actions
-        plain = make_sampler(method, FREE, np.random.default_rng(seed)).solve(given, tick.cost).actions
-        here, there = tick.cost(np.stack([found, plain]))
-        assert here < tick.cost(np.stack(given)).min()
-        ratios.append(here / there)
-    assert 0.8 < np.exp(np.mean(np.log(ratios))) < 1.25
+        one, other = (
+            whole_plan(whole_runtime, tick, method, seed, FREE),
+            make_sampler(method, FREE, np.random.default_rng(seed)),
+        )
+        for _ in range(8):
+            found, plain = solve(one, tick, given).actions, other.solve(given, tick.cost).actions
+            here, there = tick.cost(np.stack([found, plain]))
+            assert here < tick.cost(np.stack(given)).min()
+            ratios.append(here / there)
+    assert 0.85 < np.exp(np.mean(np.log(ratios))) < 1.15
 
 
 def test_every_plan_draws_its_own_noise_and_a_seed_gives_it_again(make_tick, whole_runtime) -> None:

@@ -19,7 +19,8 @@ from wm_vla_ros.torch_planning.objective import Frame, TorchObjective, frame_arr
 from wm_vla_ros.types import FloatArray
 from wm_vla_ros.world_models.torch_runtime import TorchWorldModel
 
-# Candidates that a tick may bring. Places that it does not fill hold its first one again.
+# Candidates that a tick may bring. Places that it does not fill hold them again in turn, so that noise is drawn
+# around each alike.
 SLOTS = 6
 _WARM_UP = 3
 
@@ -87,9 +88,8 @@ class WholePlan:
         given = np.stack([np.asarray(candidate, np.float32) for candidate in candidates])
         if given.shape[1:] != shape or len(given) > SLOTS:
             raise ValueError(f"candidates are {given.shape}, need at most {SLOTS} of {shape}")
-        rows = np.arange(SLOTS)
-        rows[len(given) :] = 0
-        asks = {**frame_arrays(latent, bias, asked), "candidates": given[rows], "last": last}
+        filled = given[np.arange(SLOTS) % len(given)]
+        asks = {**frame_arrays(latent, bias, asked), "candidates": filled, "last": last}
         for name, value in asks.items():
             staged = self._staged[name]
             if value.shape != staged.shape:
