@@ -79,12 +79,10 @@ def test_with_its_own_noise_it_plans_as_well_as_numpy(make_tick, whole_runtime, 
     for seed in range(8):
         tick = make_tick(seed)
         given = [HOLD, 0.5 * tick.truth]
-        one, other = (
-            whole_plan(whole_runtime, tick, method, seed, FREE),
-            make_sampler(method, FREE, np.random.default_rng(seed)),
-        )
+        whole = whole_plan(whole_runtime, tick, method, seed, FREE)
+        numpy = make_sampler(method, FREE, np.random.default_rng(seed))
         for _ in range(8):
-            found, plain = solve(one, tick, given).actions, other.solve(given, tick.cost).actions
+            found, plain = solve(whole, tick, given).actions, numpy.solve(given, tick.cost).actions
             here, there = tick.cost(np.stack([found, plain]))
             assert here < tick.cost(np.stack(given)).min()
             ratios.append(here / there)

@@ -19,8 +19,8 @@ from wm_vla_ros.torch_planning.objective import Frame, TorchObjective, frame_arr
 from wm_vla_ros.types import FloatArray
 from wm_vla_ros.world_models.torch_runtime import TorchWorldModel
 
-# Candidates that a tick may bring. Places that it does not fill hold them again in turn, so that noise is drawn
-# around each alike.
+# Candidates that a tick may bring. Places that it does not fill hold them again in turn, so that noise is
+# drawn around each alike.
 SLOTS = 6
 _WARM_UP = 3
 
