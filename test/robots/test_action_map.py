@@ -52,6 +52,23 @@ def test_at_the_workspaces_edge_the_elbow_does_not_fold_over(spec, action_map, s
     assert np.linalg.norm(action_map.tip_position(action_map.commanded) - before) > 0.05
 
 
+@pytest.mark.parametrize("aside", [0.0, 0.1, -0.1])
+def test_a_pitch_that_was_given_up_at_the_edge_is_made_up_for_slowly(spec, action_map, aside: float) -> None:
+    """Told to stay, elbow and wrist swung through at once: motion that no action asked for."""
+    action_map.reset(spec.home)
+    for _ in range(21):
+        drive(action_map, move((0.0, 0.0, -0.25)))
+    for _ in range(70):
+        stretched = drive(action_map, move((0.12, aside, 0.0)))
+    assert stretched[spec.joint_names.index("elbow_flex")] == pytest.approx(spec.ik_limits["elbow_flex"][0])
+    before = stretched
+    for _ in range(30):
+        target = drive(action_map, move((0.0, 0.0, 0.0)))
+        assert np.abs(target - before).max() < 0.01  # rad, half a radian per second
+        before = target
+    assert np.abs(before - stretched).max() > 0.02  # but it is made up for
+
+
 def test_an_arm_that_begins_beyond_the_edge_may_come_back(spec, action_map) -> None:
     elbow = spec.joint_names.index("elbow_flex")
     low, _ = spec.ik_limits["elbow_flex"]

@@ -33,7 +33,7 @@ class MpcConfig(Weights):
         default_factory=lambda: SamplerConfig(sigma=(0.06, 0.06, 0.06, 0.0, 0.0, 0.0, 0.0))
     )
     pace: float = 2.0
-    contact_pace: float = 1.3
+    contact_pace: float = 1.5
     max_speed: float = 0.45
     max_acceleration: float = 2.5
     max_jerk: float = 75.0

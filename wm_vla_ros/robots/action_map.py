@@ -26,6 +26,9 @@ _CLEARANCE_SLACK = 0.0005
 # The commanded orientation never leads the arm's by more, rad: what a limit keeps from being done is owed up
 # to here, so that the tool comes back to its pitch, and forgotten beyond, so that nothing winds up.
 _ROTATION_LEASH = 0.35
+# What is owed is asked back at this rate at most, rad/s. All at once it outweighs the position: at the edge of its
+# reach the tip was drawn off where the action had it, and went round and round beside its path.
+_OWED_RATE = 1.0
 
 
 class Unreachable(ValueError):
@@ -167,8 +170,12 @@ class ActionMap:
         return turn * share
 
     def _target_pose(self, action: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        held, _ = self._kinematics.tip_pose(self._q)
+        owed = rotation_vector(held.T @ self._rotation)
+        most = _OWED_RATE * self.spec.dt
+        owed *= most / max(float(np.linalg.norm(owed)), most)
         turn = rotation_matrix(action[3:6] * self.spec.rotation_scale)
-        return turn @ self._rotation, self._position + action[:3] * self.spec.translation_scale
+        return turn @ held @ rotation_matrix(owed), self._position + action[:3] * self.spec.translation_scale
 
     def _reachable_part(
         self, rotation: NDArray[np.float64], commanded: NDArray[np.float64]
