@@ -26,8 +26,8 @@ _CLEARANCE_SLACK = 0.0005
 # The commanded orientation never leads the arm's by more, rad: what a limit keeps from being done is owed up
 # to here, so that the tool comes back to its pitch, and forgotten beyond, so that nothing winds up.
 _ROTATION_LEASH = 0.35
-# What is owed is asked back at this rate at most, rad/s. All at once it outweighs the position: at the edge of its
-# reach the tip was drawn off where the action had it, and went round and round beside its path.
+# What is owed is asked back at this rate at most, rad/s. All at once it outweighs the position: at the edge
+# of its reach the tip was drawn off where the action had it, and went round and round beside its path.
 _OWED_RATE = 1.0
 
 
