@@ -175,7 +175,7 @@ class TestLosses:
 
     def predicted(self, window: Window, grounded: torch.Tensor) -> tuple[float, float]:
         losses = Losses(self.NAMES, LossConfig(), torch.device("cpu"))
-        position, motion = losses.predicted(window.positions[:, 0], grounded, window)
+        position, motion, _ = losses.predicted(window.positions[:, 0], grounded, window)
         return float(position), float(motion)
 
     def test_truth_costs_nothing(self) -> None:
@@ -192,10 +192,22 @@ class TestLosses:
             costs.append(self.predicted(window, wrong)[0])
         assert costs[1] == pytest.approx(LossConfig().moving * costs[0])
 
+    def test_object_motion_is_asked_of_objects_that_move_and_ignores_a_constant_offset(self) -> None:
+        losses = Losses(self.NAMES, LossConfig(), torch.device("cpu"))
+        for motion, costs in ((0.0, False), (0.02, True)):
+            window = self.window(motion)
+            start, truth = window.positions[:, 0], window.positions[:, 1:]
+            assert float(losses.predicted(start + 0.01, truth + 0.01, window)[2]) == pytest.approx(
+                0.0, abs=1e-6
+            )
+            wrong = truth.clone()
+            wrong[..., 4] += 0.004
+            assert (float(losses.predicted(start, wrong, window)[2]) > 0.0) is costs
+
     def test_tip_motion_ignores_a_constant_offset(self) -> None:
         window = self.window(0.0)
         losses = Losses(self.NAMES, LossConfig(), torch.device("cpu"))
-        position, motion = losses.predicted(
+        position, motion, _ = losses.predicted(
             window.positions[:, 0] + 0.01, window.positions[:, 1:] + 0.01, window
         )
         assert motion == pytest.approx(0.0, abs=1e-6)

@@ -13,6 +13,8 @@ from wm_vla_ros.world_models.registry import find
 from wm_vla_ros.world_models.tensors import read_float32
 
 _VISION = "encoder.vision."
+# What models that were trained before there was such a part have not: it begins as if it were not there.
+_CONTACT = "dynamics.contact."
 
 
 def vision_weights(
@@ -33,6 +35,9 @@ def take_weights(
     family, tensors = _trained(name, robot, cameras)
     if family != model.family:
         raise ModelRefused(f"{name}: expected the family {model.family} to go on from, found {family}")
+    own = model.state_dict()
+    if not any(key.startswith(_CONTACT) for key in tensors):
+        tensors |= {key: value for key, value in own.items() if key.startswith(_CONTACT)}
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:  # torch names every missing, unknown and misshapen tensor

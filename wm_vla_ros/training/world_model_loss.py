@@ -39,6 +39,7 @@ class LossConfig:
     tip_scale: float = 0.002
     object_scale: float = 0.008
     tip_motion_scale: float = 0.002
+    object_motion_scale: float = 0.003
     share: float = 0.05
     moved: float = 0.003
     moving: float = 5.0
@@ -46,6 +47,7 @@ class LossConfig:
     encoded: float = 1.0
     predicted: float = 1.0
     tip_motion: float = 0.5
+    object_motion: float = 0.15
 
 
 class Losses:
@@ -83,19 +85,27 @@ class Losses:
         """Metres read from encoded latents, (B, G) both."""
         return _huber((grounded - positions) / self._scale).mean()
 
-    def predicted(self, start: Tensor, grounded: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-        """(position, tip motion) terms. start (B, G), grounded (B, T, G): first and predicted, metres."""
-        truth = window.positions
+    def predicted(self, start: Tensor, grounded: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """(position, tip motion, object motion) terms, the last of objects that move, zero without objects.
+
+        start (B, G), grounded (B, T, G): first and predicted, metres.
+        """
+        config, truth = self.config, window.positions
         weight = torch.ones_like(truth[:, 0])
+        each = 1.0 if window.weight is None else window.weight[:, None, None]
+        off = (grounded - start[:, None]) - (truth[:, 1:] - truth[:, :1])
+        pushed = torch.zeros_like(truth[:, 0, 0])
         for cube in self._cubes:
             motion = (truth[:, 1:, cube] - truth[:, :1, cube]).norm(dim=-1).amax(1)
-            weight[:, cube] += (self.config.moving - 1.0) * (motion > self.config.moved).float()[:, None]
-        each = 1.0 if window.weight is None else window.weight[:, None, None]
+            moves = (motion > config.moved).float()
+            weight[:, cube] += (config.moving - 1.0) * moves[:, None]
+            pushed = pushed + moves * (_huber(off[..., cube] / config.object_motion_scale) * each).mean(
+                (1, 2)
+            )
         error = _huber((grounded - truth[:, 1:]) / self._scale)
         position = (error * weight[:, None] * each).mean()
-        moved = (grounded - start[:, None])[..., self._tip]
-        wanted = (truth[:, 1:] - truth[:, :1])[..., self._tip]
-        return position, (_huber((moved - wanted) / self._motion_scale) * each).mean()
+        tip = (_huber(off[..., self._tip] / self._motion_scale) * each).mean()
+        return position, tip, pushed.mean()
 
     def imagined(self, model: LatentWorldModel, window: Imagined) -> Tensor:
         """The shared terms of imagined windows: a slow copy's rollouts are the truth."""
@@ -125,7 +135,7 @@ class Losses:
         start = model.grounding(model.readable(latent))
         encoded = self.encoded(start, window.positions[:, 0])
         grounded = model.grounding(model.readable(predictions))
-        predicted, tip_motion = self.predicted(start, grounded, window)
+        predicted, tip_motion, object_motion = self.predicted(start, grounded, window)
         if window.weight is not None:
             missed = (predictions.gather(1, pick) - targets).square().mean((1, 2))
             consistency = (window.weight * missed).mean()
@@ -136,6 +146,7 @@ class Losses:
             + config.encoded * encoded
             + config.predicted * predicted
             + config.tip_motion * tip_motion
+            + config.object_motion * object_motion
         )
         terms = {
             "loss": loss,
@@ -143,6 +154,7 @@ class Losses:
             "encoded": encoded,
             "predicted": predicted,
             "tip_motion": tip_motion,
+            "object_motion": object_motion,
         }
         window = replace(window, later=targets, later_ticks=target_ticks)
         for name, term in model.window_terms(latent, predictions, window).items():

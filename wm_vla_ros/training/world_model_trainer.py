@@ -27,7 +27,7 @@ from wm_vla_ros.training.devices import Devices
 from wm_vla_ros.training.frame_latents import FrameLatents
 from wm_vla_ros.training.imagined import Imagining
 from wm_vla_ros.training.run_folder import Entry, RunFolder
-from wm_vla_ros.training.sequences import check_needs, grounding_names, in_metres
+from wm_vla_ros.training.sequences import TIP, check_needs, columns, grounding_names, in_metres
 from wm_vla_ros.training.train_config import Budget, Stage, TrainConfig
 from wm_vla_ros.training.window_sampler import WindowSampler
 from wm_vla_ros.training.world_model_loss import Losses, TargetEncoder
@@ -75,7 +75,13 @@ class Trainer:
         shapes = tuple((name, *data.images[name][np.array([0])].shape[1:3]) for name in cameras)
         self.model = family(
             ModelConfig(
-                shapes, data.states.shape[1], data.actions.shape[1], len(self.names), tasks=data.tasks
+                shapes,
+                data.states.shape[1],
+                data.actions.shape[1],
+                len(self.names),
+                tasks=data.tasks,
+                tip=tuple(columns(self.names, TIP).get(TIP, ())),
+                objects=tuple(tuple(each) for each in columns(self.names, "_cube").values()),
             )
         )
         longest = config.dynamics.ticks
@@ -224,6 +230,8 @@ class Trainer:
         recorded = stage.batch - imagined
         imagining = Imagining(model, self.data.actions, self.config.target_rate) if imagined else None
         self._slow = imagining.parts if imagining else {}
+        if self._pending is None:  # else it looks as it did when it was left
+            model.dynamics.look(*model.grounding.folded())
 
         def loss() -> Terms:
             later, rows, window = self._draw(stage, recorded)

@@ -25,7 +25,11 @@ SHARPNESS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Sizes. cameras: name, height and width, each a multiple of 4 pixels. tasks: the data's instructions."""
+    """Sizes. cameras: name, height and width, each a multiple of 4 pixels. tasks: the data's instructions.
+
+    tip, objects: columns x, y, z of the grounded positions, of the fingertip and of each thing that it may
+    push; empty where there are none, or positions are no metres.
+    """
 
     cameras: tuple[tuple[str, int, int], ...]
     proprio_dim: int
@@ -36,6 +40,8 @@ class ModelConfig:
     channels: int = 32
     keypoints: int = 32
     tasks: tuple[str, ...] = ()
+    tip: tuple[int, ...] = ()
+    objects: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name, height, width in self.cameras:
@@ -152,6 +158,9 @@ class Transition(nn.Module, ABC):
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """The expected latent (B, D)."""
 
+    def look(self, weight: Tensor, bias: Tensor) -> None:
+        """Take over how grounding reads a latent, weight (D, G) and bias (G,), where that is of use."""
+
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
         """(B, D), (B, H, A) -> (B, H, D): the latents after each action."""
         latents = []
@@ -213,24 +222,27 @@ class Dynamics(Transition):
         for layer in (self.latent_in, self.action_in, self.hidden, self.out):
             layer.to(precision)
 
+    def change(self, latent: Tensor, action: Tensor, embedded: Tensor) -> Tensor:
+        """What a tick changes of the latent (B, D). action: (B, A) normalised, embedded: (B, hidden)."""
+        x = F.silu(self.latent_in(latent.to(self.precision)) + embedded)
+        x = F.silu(self.hidden(x))
+        return self.out(x).float()
+
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
-        return self._tick(latent, self._action(action))
+        action = self.normalised(action)
+        return self.settle(latent, self.change(latent, action, self._embedded(action)))
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
-        embedded = self._action(actions)
+        actions = self.normalised(actions)
+        embedded = self._embedded(actions)
         latents = []
         for step in range(actions.shape[1]):
-            latent = self._tick(latent, embedded[:, step])
+            latent = self.settle(latent, self.change(latent, actions[:, step], embedded[:, step]))
             latents.append(latent)
         return torch.stack(latents, 1)
 
-    def _action(self, action: Tensor) -> Tensor:
-        return self.action_in(self.normalised(action).to(self.precision))
-
-    def _tick(self, latent: Tensor, embedded: Tensor) -> Tensor:
-        x = F.silu(self.latent_in(latent.to(self.precision)) + embedded)
-        x = F.silu(self.hidden(x))
-        return self.settle(latent, self.out(x).float())
+    def _embedded(self, normalised: Tensor) -> Tensor:
+        return self.action_in(normalised.to(self.precision))
 
 
 class Grounding(nn.Module):
