@@ -17,7 +17,7 @@ from wm_vla_ros.data.lerobot_reader import EpisodeArrays
 from wm_vla_ros.evaluation.encodings import probe
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
-from wm_vla_ros.training import world_model
+from wm_vla_ros.training import start_from, world_model
 from wm_vla_ros.training.devices import chosen_precision
 from wm_vla_ros.training.sequences import (
     columns,
@@ -460,6 +460,32 @@ def test_dynamics_go_on_from_a_trained_model_whose_encoder_stays(from_memory: No
     assert report.conditions["steps"] == {"dynamics": 4}
     command = json.loads((tmp_path / "second" / MANIFEST_NAME).read_text())["command"]
     assert "--start-from first" in command
+
+
+def test_what_touching_does_is_learned_in_the_last_stage_alone(data: EpisodeArrays) -> None:
+    """Before it grounding moves, and nobody knows where things are."""
+    one = Trainer(data, np.arange(10), ("front",), replace(STAGES, dynamics=Stage(0.0, 32, 2e-3, 12)), 0)
+    one.run(Budget(steps=6))
+    assert not one.model.dynamics.contact.read.any()
+    assert not one.model.dynamics.contact.out.weight.any()
+    whole = Trainer(data, np.arange(10), ("front",), STAGES, 0)
+    whole.run(Budget(steps=12))
+    assert whole.model.dynamics.contact.read.any()
+    assert whole.model.dynamics.contact.out.weight.any()
+
+
+def test_a_model_that_had_no_part_for_touching_goes_on_with_one(
+    data: EpisodeArrays, monkeypatch: pytest.MonkeyPatch, spec: RobotSpec
+) -> None:
+    model, older = trainer(data).model, trainer(data).model
+    torch.nn.init.normal_(older.dynamics.out.weight)
+    had = {name: value for name, value in older.state_dict().items() if "contact" not in name}
+    monkeypatch.setattr(start_from, "_trained", lambda name, robot, cameras: (model.family, dict(had)))
+    start_from.take_weights(model, "older", spec, ("front",))
+    torch.testing.assert_close(model.dynamics.out.weight, older.dynamics.out.weight)
+    had.popitem()
+    with pytest.raises(ModelRefused, match="older: .*Missing key"):
+        start_from.take_weights(model, "older", spec, ("front",))
 
 
 def test_a_thawed_encoder_trains_on(from_memory: None, tmp_path: Path) -> None:
