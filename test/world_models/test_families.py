@@ -19,7 +19,7 @@ from wm_vla_ros.world_models.registry import FAMILIES, family_class, find
 
 torch = pytest.importorskip("torch")
 
-from wm_vla_ros.world_models import implicit, jepa, latent_dynamics  # noqa: E402
+from wm_vla_ros.world_models import implicit, jepa  # noqa: E402
 from wm_vla_ros.world_models.modules import Dynamics, ModelConfig  # noqa: E402
 
 GROUNDED = ("tip.x", "tip.y", "tip.z", "red_cube.x", "red_cube.y", "red_cube.z")
@@ -50,7 +50,7 @@ def model_of(family: str, spec: RobotSpec):
     model = family_class(family)(config)
     if isinstance(model.dynamics, Dynamics):
         torch.nn.init.normal_(model.dynamics.out.weight, std=0.3)
-    if isinstance(model.dynamics, latent_dynamics.Dynamics):
+    if model.dynamics.touches:
         torch.nn.init.normal_(model.dynamics.contact.out.weight, std=0.3)
     model.dynamics.look(*model.grounding.folded())
     return model.eval()

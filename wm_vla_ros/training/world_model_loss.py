@@ -33,7 +33,7 @@ class LossConfig:
     moving: a cube that moves more than `moved` metres in the window weighs this many times more; contact is
     rare in the data and is what a planner that pushes depends on. consistency: per squared unit of a latent
     whose entries have unit variance; at a tenth of this weight the encoder's own noise is what the latent
-    error is made of.
+    error is made of. object_motion: of objects that move, asked of dynamics with a part for touching.
     """
 
     tip_scale: float = 0.002
@@ -146,7 +146,6 @@ class Losses:
             + config.encoded * encoded
             + config.predicted * predicted
             + config.tip_motion * tip_motion
-            + config.object_motion * object_motion
         )
         terms = {
             "loss": loss,
@@ -154,8 +153,10 @@ class Losses:
             "encoded": encoded,
             "predicted": predicted,
             "tip_motion": tip_motion,
-            "object_motion": object_motion,
         }
+        if model.dynamics.touches:
+            loss = loss + config.object_motion * object_motion
+            terms |= {"loss": loss, "object_motion": object_motion}
         window = replace(window, later=targets, later_ticks=target_ticks)
         for name, term in model.window_terms(latent, predictions, window).items():
             loss = loss + term

@@ -24,17 +24,23 @@ def sphere(latent: Tensor) -> Tensor:
     return F.layer_norm(latent, latent.shape[-1:])
 
 
-class Dynamics(modules.Dynamics):
-    """A change is added, and the sum brought back to the sphere.
+class SphereDynamics(modules.Dynamics):
+    """A change is added, and the sum brought back to the sphere."""
 
-    contact: what touching does, None where there is nothing to touch.
-    """
+    def settle(self, latent: Tensor, change: Tensor) -> Tensor:
+        return sphere(latent + change)
+
+
+class Dynamics(SphereDynamics):
+    """The same with a part for what touching does: `contact`, None where there is nothing to touch."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self._tip, self._objects = list(config.tip), [column for each in config.objects for column in each]
-        touches = bool(config.tip and config.objects)
-        self.contact = Contact(config.latent_dim, config.action_dim, len(config.objects)) if touches else None
+        self.touches = bool(config.tip and config.objects)
+        self.contact = (
+            Contact(config.latent_dim, config.action_dim, len(config.objects)) if self.touches else None
+        )
 
     @classmethod
     def sized(cls, tensors: Mapping[str, Tensor], latent_dim: int, action_dim: int) -> Self:
@@ -42,6 +48,7 @@ class Dynamics(modules.Dynamics):
         if "contact.write" in tensors:
             objects, width = len(tensors["contact.write"]) // 3, len(tensors["contact.hidden.weight"])
             dynamics.contact = Contact(latent_dim, action_dim, objects, width)
+            dynamics.touches = True
         return dynamics
 
     def look(self, weight: Tensor, bias: Tensor) -> None:
@@ -51,9 +58,6 @@ class Dynamics(modules.Dynamics):
     def change(self, latent: Tensor, action: Tensor, embedded: Tensor) -> Tensor:
         change = super().change(latent, action, embedded)
         return change if self.contact is None else change + self.contact(latent, action)
-
-    def settle(self, latent: Tensor, change: Tensor) -> Tensor:
-        return sphere(latent + change)
 
 
 class LatentDynamics(LatentWorldModel):

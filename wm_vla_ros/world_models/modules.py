@@ -137,6 +137,9 @@ class Encoder(nn.Module):
 class Transition(nn.Module, ABC):
     """(latent (B, D), action (B, A)) -> the latent one tick later: what a planner asks of a family."""
 
+    # Whether it has a part of its own for what touching does to objects.
+    touches: bool = False
+
     def __init__(self, action_dim: int) -> None:
         super().__init__()
         self.register_buffer("action_mean", torch.zeros(action_dim))

@@ -115,7 +115,7 @@ class Video(LatentWorldModel):
     family = "video"
     needs = ("cameras",)
     norm = staticmethod(sphere)
-    dynamics_type = latent_dynamics.Dynamics
+    dynamics_type = latent_dynamics.SphereDynamics
 
     def __init__(self, config: ModelConfig, options: VideoOptions | None = None) -> None:
         super().__init__(config)
