@@ -37,10 +37,12 @@ class Dynamics(SphereDynamics):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self._tip, self._objects = list(config.tip), [column for each in config.objects for column in each]
-        self.touches = bool(config.tip and config.objects)
-        self.contact = (
-            Contact(config.latent_dim, config.action_dim, len(config.objects)) if self.touches else None
-        )
+        touches = bool(config.tip and config.objects)
+        self.contact = Contact(config.latent_dim, config.action_dim, len(config.objects)) if touches else None
+
+    @property
+    def touches(self) -> bool:
+        return self.contact is not None
 
     @classmethod
     def sized(cls, tensors: Mapping[str, Tensor], latent_dim: int, action_dim: int) -> Self:
@@ -48,7 +50,6 @@ class Dynamics(SphereDynamics):
         if "contact.write" in tensors:
             objects, width = len(tensors["contact.write"]) // 3, len(tensors["contact.hidden.weight"])
             dynamics.contact = Contact(latent_dim, action_dim, objects, width)
-            dynamics.touches = True
         return dynamics
 
     def look(self, weight: Tensor, bias: Tensor) -> None:

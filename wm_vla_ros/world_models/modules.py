@@ -137,9 +137,6 @@ class Encoder(nn.Module):
 class Transition(nn.Module, ABC):
     """(latent (B, D), action (B, A)) -> the latent one tick later: what a planner asks of a family."""
 
-    # Whether it has a part of its own for what touching does to objects.
-    touches: bool = False
-
     def __init__(self, action_dim: int) -> None:
         super().__init__()
         self.register_buffer("action_mean", torch.zeros(action_dim))
@@ -160,6 +157,11 @@ class Transition(nn.Module, ABC):
     @abstractmethod
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """The expected latent (B, D)."""
+
+    @property
+    def touches(self) -> bool:
+        """Whether it has a part of its own for what touching does to objects."""
+        return False
 
     def look(self, weight: Tensor, bias: Tensor) -> None:
         """Take over how grounding reads a latent, weight (D, G) and bias (G,), where that is of use."""
