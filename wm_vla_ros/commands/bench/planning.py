@@ -13,7 +13,7 @@ from wm_vla_ros.config import defaults
 
 _BUDGETS = (
     "mppi_colored:16x2x6,mppi_colored:24x2x6,mppi_colored:16x3x6,mppi_colored:64x4x4,"
-    "mppi_colored:64x2x10,mppi_spline:64x2x10,icem:24x2x6,icem:64x2x10,cem:64x2x10"
+    "mppi_colored:64x2x10,mppi_spline:64x2x10,icem:36x2x4,icem:64x2x10,cem:64x2x10"
 )
 # TD-MPC2's samples and iterations, at the stack's own horizon: what a GPU is for.
 _RUNTIME_BUDGET = "mppi_spline:512x6x10"

@@ -35,9 +35,13 @@ class Icem(Sampler):
         self._basis = fewer_numbers(colored_basis(config.horizon, beta))
         self._elite_count = max(2, round(elite_share * config.samples))
         self._kept_count = max(1, round(kept_share * self._elite_count))
-        self._decay = decay
+        self._sizes = [self._size(config.samples * decay**-i, i) for i in range(config.iterations)]
         self._momentum = np.float32(momentum)
         self._elites: FloatArray | None = None
+
+    def _size(self, samples: float, iteration: int) -> int:
+        whole = int(samples)
+        return max(2 * self._elite_count, whole - whole % _ROWS if iteration else whole)
 
     def _begin(self, given: FloatArray, shift: int) -> None:
         kept = self._shifted(shift)
@@ -45,22 +49,24 @@ class Icem(Sampler):
         self._extra = np.concatenate([given, kept[:room]])
         self._mean = given[0]
         self._std = self._sigma
-        self._best_cost = np.inf
 
     def _draw(self, iteration: int) -> FloatArray:
         if iteration:
             self._fit()
-        extra = self._extra
-        if iteration == self.config.iterations - 1:
-            extra = np.concatenate([extra, self._mean[None]])
-        least = 2 * self._elite_count
-        size = int(self.config.samples * self._decay**-iteration)
-        size = max(least, size - size % _ROWS if iteration else size)
-        count, actions = max(1, size - len(extra)), len(self._sigma)
-        # One product for all samples: at these sizes it is the number of products that costs.
-        numbers = self._rng.standard_normal((self._basis.shape[1], count * actions), dtype=np.float32)
-        noise = (self._basis @ numbers).reshape(-1, count, actions).transpose(1, 0, 2)
-        return np.concatenate([extra, self._mean + noise * self._std])
+        extra, last = self._extra, iteration == self.config.iterations - 1
+        known = len(extra) + last  # the last population has the mean among it
+        size = max(self._sizes[iteration], known + 1)
+        population = np.empty((size, *self._mean.shape), np.float32)
+        population[: len(extra)] = extra
+        if last:
+            population[len(extra)] = self._mean
+        # One product for all samples, and few calls: at these sizes it is their number that costs.
+        count, (horizon, actions) = size - known, self._mean.shape
+        numbers = self._rng.standard_normal((horizon, count * actions), dtype=np.float32)
+        noise = (self._basis @ numbers).reshape(horizon, count, actions).transpose(1, 0, 2)
+        drawn = np.multiply(noise, self._std, out=population[known:])
+        drawn += self._mean
+        return population
 
     def _learn(self, population: FloatArray, costs: NDArray[np.float64], best: FloatArray) -> None:
         count = min(self._elite_count, len(costs))
@@ -71,11 +77,17 @@ class Icem(Sampler):
     def _fit(self) -> None:
         """Mean and deviation for the next population: after the last there is none, and nothing to fit."""
         assert self._elites is not None
-        keep, count = self._momentum, np.float32(len(self._elites))
-        mean = np.add.reduce(self._elites) / count
+        share = np.float32(1.0 / len(self._elites))
+        mean = np.add.reduce(self._elites)
+        mean *= share
         away = self._elites - mean
-        self._mean = keep * self._mean + (1 - keep) * mean
-        self._std = keep * self._std + (1 - keep) * np.sqrt(np.einsum("nha,nha->ha", away, away) / count)
+        away *= away
+        variance = np.add.reduce(away)
+        variance *= share
+        std = np.sqrt(variance, out=variance)
+        mean += self._momentum * (self._mean - mean)
+        std += self._momentum * (self._std - std)
+        self._mean, self._std = mean, std
 
     def _answer(self, best: FloatArray) -> FloatArray:
         return best

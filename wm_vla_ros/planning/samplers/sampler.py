@@ -82,7 +82,7 @@ class Sampler(ABC):
         """
         config = self.config
         shape = (config.horizon, len(config.sigma))
-        given = np.stack([np.asarray(candidate, np.float32) for candidate in candidates])
+        given = np.array(candidates, np.float32)
         if given.shape[1:] != shape or len(given) >= config.samples:
             raise ValueError(f"candidates are {given.shape}, need fewer than {config.samples} of {shape}")
         self._gradient = gradient
@@ -92,11 +92,11 @@ class Sampler(ABC):
             population = self._within(self._draw(iteration), last)
             costs = cost(population)
             finite = np.isfinite(costs)
-            if not finite.any():
-                if done == 0:
-                    raise NoFiniteCost(f"all {len(costs)} candidates cost NaN or infinity")
-                break
             if not finite.all():
+                if not finite.any():
+                    if done == 0:
+                        raise NoFiniteCost(f"all {len(costs)} candidates cost NaN or infinity")
+                    break
                 population, costs = population[finite], costs[finite]
             lowest = int(np.argmin(costs))
             if costs[lowest] < best_cost:
@@ -108,7 +108,8 @@ class Sampler(ABC):
         return Solution(self._answer(best), best_cost, done)
 
     def _within(self, population: FloatArray, last: FloatArray | None) -> FloatArray:
-        inside = np.minimum(np.maximum(population, self._lower), self._upper)
+        inside = np.maximum(population, self._lower)
+        np.minimum(inside, self._upper, out=inside)
         limits = self.config.limits
         if limits is None:
             return inside
