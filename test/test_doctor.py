@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -97,12 +96,6 @@ def test_two_onnx_runtimes_are_a_lack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "installed", lambda name: "1.0")
     finding = list(machine._gpu())[-1]
     assert (finding.name, finding.state, finding.required) == ("onnx runtime", State.LACK, True)
-
-
-def test_trying_real_time_leaves_this_thread_alone() -> None:
-    before = os.sched_getscheduler(0)
-    machine.try_real_time()
-    assert os.sched_getscheduler(0) == before
 
 
 def test_serial_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from wm_vla_ros.scheduling import AUTOGROUP, be_nice, leave_a_core, request_fifo
+from wm_vla_ros.scheduling import AUTOGROUP, be_nice, fifo_permitted, give_way, leave_a_core, request_fifo
 
 
 def test_every_thread_is_asked_for_and_the_loop_last_and_highest(monkeypatch):
@@ -50,6 +50,29 @@ def test_niceness_reaches_every_thread(monkeypatch):
     other.set()
     helper.join()
     assert {(helper.native_id, 5), (threading.get_native_id(), 5)} <= set(asked)
+
+
+def test_trying_real_time_leaves_this_thread_alone():
+    before = os.sched_getscheduler(0)
+    fifo_permitted()
+    assert os.sched_getscheduler(0) == before
+
+
+@pytest.mark.parametrize(
+    ("permitted", "priority", "nice"), [(True, 20, False), (True, 0, True), (False, 20, True)]
+)
+def test_only_a_fast_loop_without_real_time_needs_others_to_be_nice(monkeypatch, permitted, priority, nice):
+    """A nice policy gives way to every program of the machine, not to the fast loop alone."""
+
+    def answer(*_):
+        if not permitted:
+            raise PermissionError
+
+    asked = []
+    monkeypatch.setattr(os, "sched_setscheduler", answer)
+    monkeypatch.setattr(os, "setpriority", lambda _, tid, value: asked.append(value))
+    give_way(5, priority)
+    assert bool(asked) == nice
 
 
 def test_priority_zero_asks_for_nothing(monkeypatch):

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
-from wm_vla_ros.scheduling import REALTIME_CURE
+from wm_vla_ros.scheduling import REALTIME_CURE, fifo_permitted
 
 PROBE_TIMEOUT = 20.0
 RENDER_PACKAGES = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libopengl0"
@@ -282,29 +281,12 @@ def _processor() -> Iterable[Finding]:
 
 
 def _real_time() -> Iterable[Finding]:
-    if try_real_time():
+    if fifo_permitted():
         yield Finding("real time", State.OK, "SCHED_FIFO allowed")
         return
     yield Finding(
         "real time", State.LACK, "SCHED_FIFO refused: a busy machine makes ticks late", REALTIME_CURE
     )
-
-
-def try_real_time() -> bool:
-    """Whether a thread of this process may run under SCHED_FIFO. Only a short-lived thread is changed."""
-    allowed = []
-
-    def attempt() -> None:
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-        except OSError:
-            return
-        allowed.append(True)
-
-    thread = threading.Thread(target=attempt)
-    thread.start()
-    thread.join()
-    return bool(allowed)
 
 
 def _serial_ports(devices: Path = Path("/dev")) -> Iterable[Finding]:

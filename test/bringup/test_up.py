@@ -23,6 +23,7 @@ from wm_vla_ros.config import defaults
 from wm_vla_ros.evaluation.demo import Truth
 from wm_vla_ros.evaluation.recording import Recording
 from wm_vla_ros.robots.spec import load_robot
+from wm_vla_ros.scheduling import fifo_permitted
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.types import Plan
 
@@ -121,6 +122,7 @@ def test_instructions_are_followed_refused_by_name_and_canceled(up, watch):
     assert cores[FAST] == cores[DRIVER] == os.sched_getaffinity(0)
     if len(cores[FAST]) > 1:
         assert cores[SLOW] == cores[CAMERAS] == cores[FAST] - {max(cores[FAST])}
+    assert (stack.nodes()[SLOW].nice() > os.nice(0)) == (not fifo_permitted())
 
     refused = client.execute("dance")
     assert refused.result(20.0).outcome == "rejected"

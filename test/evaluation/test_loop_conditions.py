@@ -60,7 +60,8 @@ def test_a_condition_becomes_arguments_of_the_stack() -> None:
     for node in ("driver_node", "sim_camera_node", "mpc_node"):
         assert other[node]["realtime_priority"] == 0
         assert "realtime_priority" not in fifo[node]
-    assert "realtime_priority" not in other["vla_node"]
+    assert other["vla_node"]["planner_priority"] == 0
+    assert "planner_priority" not in fifo["vla_node"]
 
 
 def test_exceedance_is_the_share_that_is_at_least_as_large() -> None:

@@ -183,7 +183,7 @@ def _simulation() -> StackKind:
             "realtime",
             bool,
             "SCHED_FIFO where it is permitted, each node at its own priority",
-            tuple((n, "realtime_priority") for n in (DRIVER, CAMERAS, FAST)),
+            (*((n, "realtime_priority") for n in (DRIVER, CAMERAS, FAST)), (SLOW, "planner_priority")),
             meanings={True: None, False: 0},
         ),
     )

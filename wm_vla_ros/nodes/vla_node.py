@@ -21,7 +21,7 @@ from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
-from wm_vla_ros.scheduling import be_nice, leave_a_core
+from wm_vla_ros.scheduling import give_way, leave_a_core
 from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS
@@ -58,7 +58,12 @@ class Settings(NodeSettings):
     )
     done_probability: float = setting(0.8, "success is believed from here on", low=0.5, high=0.999)
     done_thoughts: int = setting(2, "thoughts in a row that have to believe it", low=1, high=20)
-    niceness: int = setting(10, "of the process once it is active: the fast loop goes first", low=0, high=19)
+    planner_priority: int = setting(
+        20, "SCHED_FIFO priority that the fast loop asks for, 0: none", low=0, high=99
+    )
+    niceness: int = setting(
+        10, "of the active process where the fast loop has no SCHED_FIFO to go first by", low=0, high=19
+    )
 
 
 class VlaNode(ManagedNode[Settings]):
@@ -102,7 +107,7 @@ class VlaNode(ManagedNode[Settings]):
 
     def activate(self) -> None:
         # From here on: loading a model on a busy machine takes long enough without it.
-        be_nice(self.settings.niceness)
+        give_way(self.settings.niceness, self.settings.planner_priority)
         leave_a_core()
 
     def deactivate(self) -> None:
