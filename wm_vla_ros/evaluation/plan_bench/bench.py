@@ -69,7 +69,7 @@ class Budget:
     def floor_flop(self) -> float:
         """What the network's matrix products alone have to compute for all samples of all iterations.
 
-        iCEM's population shrinks: it asks for a sixth less than that.
+        iCEM's population shrinks: it asks for an eighth to a sixth less than that.
         """
         return 2.0 * multiply_adds_per_step() * self.samples * self.iterations * self.horizon
 
