@@ -85,6 +85,37 @@ def test_whoever_stops_in_the_middle_leaves_the_one_before(
     assert not [path for path in tmp_path.iterdir() if path.suffix == files.PARTIAL]
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("removed", [0, 1, 2])
+def test_whoever_stops_while_letting_go_leaves_only_whole_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int, turned: bool
+) -> None:
+    """In whatever order the file system lists the folder."""
+    checkpoints = Checkpoints(tmp_path)
+    for step in (5, 10):
+        checkpoints.save(step, tensors(step), STATE)
+    left, unlink = iter(range(removed)), Path.unlink
+
+    def remove(path: Path) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", remove)
+        patch.setattr(Path, "iterdir", lambda path: iter(sorted(path.glob("*"), reverse=turned)))
+        if removed < 2:
+            with pytest.raises(KeyboardInterrupt):
+                checkpoints.save(15, tensors(15), STATE)
+        else:
+            checkpoints.save(15, tensors(15), STATE)
+    assert checkpoints.steps()[:2] == [15, 10]
+    for step in checkpoints.steps():
+        assert torch.equal(checkpoints.read(step).tensors["model.weight"], tensors(step)["model.weight"])
+    checkpoints.save(20, tensors(20), STATE)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_fault_53_a_damaged_checkpoint_gives_way_to_the_one_before(

@@ -60,7 +60,9 @@ class Checkpoints:
         write_whole(self._tensors(step), content)
         write_whole(self._json(step), json.dumps(told, allow_nan=False, indent=1).encode())
         kept = self.steps()[: self._keep]
-        for path in self._folder.iterdir():  # also what a killed process left half-written
+        # Also what a killed process left half-written. By name, so a JSON goes before its tensors: whoever is
+        # killed between the two leaves no checkpoint that is not whole.
+        for path in sorted(self._folder.iterdir()):
             match = _NAME.match(path.name.removesuffix(PARTIAL))
             if match and (path.name.endswith(PARTIAL) or int(match[1]) not in kept):
                 path.unlink()
