@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 
 import pytest
 
-from wm_vla_ros.scheduling import AUTOGROUP, be_nice, fifo_permitted, give_way, leave_a_core, request_fifo
+from wm_vla_ros.scheduling import be_nice, fifo_permitted, give_way, leave_a_core, request_fifo
 
 
 def test_every_thread_is_asked_for_and_the_loop_last_and_highest(monkeypatch):
@@ -80,30 +78,6 @@ def test_priority_zero_asks_for_nothing(monkeypatch):
     said = []
     assert not request_fifo(10, 0, said.append)
     assert said == []
-
-
-def test_the_niceness_of_a_session_is_its_leaders_to_set():
-    """Where sessions are groups, nodes of their own session were as urgent as the fast loop, however nice."""
-    if not AUTOGROUP.exists():
-        pytest.skip("this kernel does not schedule sessions as groups")
-    program = (
-        "import os; from wm_vla_ros.scheduling import AUTOGROUP, be_nice; be_nice(7); "
-        "print(os.getpriority(os.PRIO_PROCESS, 0), *AUTOGROUP.read_text().split()[-1:])"
-    )
-
-    def niceness(leads: bool) -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            start_new_session=leads,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.split()
-
-    assert niceness(leads=True) == ["7", "7"]
-    own = AUTOGROUP.read_text().split()[-1:]  # nothing to read in a session that is in no group
-    assert niceness(leads=False) == ["7", *own]
 
 
 def test_the_last_core_is_left_by_every_thread_and_those_made_later(monkeypatch):

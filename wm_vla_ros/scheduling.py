@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 # Not setcap on the interpreter: the loader ignores LD_LIBRARY_PATH in a program with capabilities, and the
 # ROS wheels are found through it.
@@ -16,8 +15,6 @@ REALTIME_HINT = f"SCHED_FIFO refused, ticks may come late on a busy machine; to 
 # A Python thread keeps the interpreter lock for this long while another one waits for it. The default
 # of 5 ms is a quarter of a control period.
 SWITCH_INTERVAL = 0.0005
-# Of the session that reads or writes it; absent where the kernel has no such groups.
-AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def request_fifo(process: int, loop: int, warn: Callable[[str], None]) -> bool:
@@ -71,15 +68,9 @@ def be_nice(niceness: int) -> None:
 
     On Linux niceness belongs to a thread: os.nice would reach the calling one alone. And where sessions are
     scheduled as groups (sched(7), "The autogroup feature"; the default of most distributions) it counts
-    only among the threads of one session, all of which share that session's own niceness. A process that
-    leads a session, as those of `wm-vla up` do, has nobody else in it: the session's is then set too.
+    among the threads of one session: all nodes of a stack are in that of who started it.
     """
     _for_each_thread(lambda task: os.setpriority(os.PRIO_PROCESS, task, niceness))
-    if os.getsid(0) == os.getpid() and AUTOGROUP.exists():
-        try:
-            AUTOGROUP.write_text(str(niceness), encoding="ascii")
-        except OSError:  # refused when asked for twice within 0.1 s: the first holds
-            return
 
 
 def leave_a_core() -> None:

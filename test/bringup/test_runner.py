@@ -94,6 +94,16 @@ def test_leaving_ends_every_child_with_sigint_and_lets_it_say_goodbye():
     assert all(gone(pid) for pid in pids)
 
 
+def test_a_child_is_in_the_session_of_the_runner_and_out_of_reach_of_its_terminals_ctrl_c():
+    """In a session of its own its niceness counted against nobody, and the kernel let it wait for seconds."""
+    log = Log()
+    with start(stack(a=OBEDIENT), log) as runner:
+        log.wait_for("[a] ready")
+        (pid,) = runner.pids().values()
+        assert os.getsid(pid) == os.getsid(0)
+        assert os.getpgid(pid) == pid != os.getpgid(0)
+
+
 @pytest.mark.parametrize("script, needed", [(STUBBORN, "SIGTERM"), (DEAF, "SIGKILL")])
 def test_a_child_that_does_not_obey_gets_the_next_stronger_signal(monkeypatch, script, needed):
     monkeypatch.setattr(

@@ -192,8 +192,9 @@ class StackRunner:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            # Its own session: a Ctrl-C at the terminal reaches the runner alone, which ends them in order.
-            start_new_session=True,
+            # Its own group: a Ctrl-C at the terminal reaches the runner alone, which ends them in order.
+            # Not its own session: where the kernel schedules by sessions, a node would wait for seconds.
+            process_group=0,
         )
         self._children[node.name] = _Child(node, process, self._clock.now())
         reader = threading.Thread(target=self._forward, args=(node.name, process), daemon=True)

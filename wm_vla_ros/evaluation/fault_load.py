@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 
 from wm_vla_ros import world_models
 from wm_vla_ros.bringup.session import running
@@ -95,8 +96,6 @@ class LoadedStack:
 
     def memory(self) -> float:
         """Resident memory of the planner's process, MB."""
-        import psutil
-
         return float(psutil.Process(self._runner.pid(FAST)).memory_info().rss) / _MEGABYTE
 
     def wait(self, seconds: float) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+import psutil
+
 from wm_vla_ros.bringup.session import running
 from wm_vla_ros.bringup.stack import FAST, StackSpec
 from wm_vla_ros.clock import Clock, MonotonicClock
@@ -139,8 +141,6 @@ def _keep_busy(
 
 
 def _note_memory(runner: StackRunner, memory: dict[str, float]) -> None:
-    import psutil
-
     for name, pid in runner.pids().items():
         try:
             resident = psutil.Process(pid).memory_info().rss / _MEGABYTE
