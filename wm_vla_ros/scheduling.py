@@ -68,7 +68,7 @@ def be_nice(niceness: int) -> None:
 
     On Linux niceness belongs to a thread: os.nice would reach the calling one alone. And where sessions are
     scheduled as groups (sched(7), "The autogroup feature"; the default of most distributions) it counts
-    among the threads of one session: all nodes of a stack are in that of who started it.
+    among the threads of one session: all nodes that `wm-vla up` starts are in its own.
     """
     _for_each_thread(lambda task: os.setpriority(os.PRIO_PROCESS, task, niceness))
 
