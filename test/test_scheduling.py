@@ -7,7 +7,14 @@ import threading
 
 import pytest
 
-from wm_vla_ros.scheduling import be_nice, fifo_permitted, give_way, leave_a_core, request_fifo
+from wm_vla_ros.scheduling import (
+    be_nice,
+    fifo_permitted,
+    give_way,
+    keep_to_last_core,
+    leave_a_core,
+    request_fifo,
+)
 
 
 def test_every_thread_is_asked_for_and_the_loop_last_and_highest(monkeypatch):
@@ -80,17 +87,19 @@ def test_priority_zero_asks_for_nothing(monkeypatch):
     assert said == []
 
 
-def test_the_last_core_is_left_by_every_thread_and_those_made_later(monkeypatch):
+@pytest.mark.parametrize(("ask", "cores"), [(leave_a_core, {1, 4}), (keep_to_last_core, {6})])
+def test_the_last_core_is_left_or_kept_to_by_every_thread(monkeypatch, ask, cores):
+    """Threads made later inherit it from the one that makes them."""
     asked = {}
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 4, 6})
     monkeypatch.setattr(os, "sched_setaffinity", lambda task, cores: asked.update({task: set(cores)}))
     other = threading.Event()
     helper = threading.Thread(target=other.wait)
     helper.start()
-    leave_a_core()
+    ask()
     other.set()
     helper.join()
-    assert asked[helper.native_id] == asked[threading.get_native_id()] == {1, 4}
+    assert asked[helper.native_id] == asked[threading.get_native_id()] == cores
 
 
 def test_the_only_core_is_not_left(monkeypatch):

@@ -119,7 +119,9 @@ def test_instructions_are_followed_refused_by_name_and_canceled(up, watch):
     assert "libonnxruntime" in libraries
     assert "libtorch" not in libraries
     cores = {name: os.sched_getaffinity(process.pid) for name, process in stack.nodes().items()}
-    assert cores[FAST] == cores[DRIVER] == os.sched_getaffinity(0)
+    assert cores[FAST] == os.sched_getaffinity(0)
+    # Where SCHED_FIFO is permitted, the driver keeps to the core that those who need not be on time leave.
+    assert cores[DRIVER] == ({max(cores[FAST])} if fifo_permitted() else cores[FAST])
     if len(cores[FAST]) > 1:
         assert cores[SLOW] == cores[CAMERAS] == cores[FAST] - {max(cores[FAST])}
     assert (stack.nodes()[SLOW].nice() > os.nice(0)) == (not fifo_permitted())

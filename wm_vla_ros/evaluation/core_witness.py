@@ -1,7 +1,8 @@
-"""Something that only sleeps, on one core: where it did not run, nothing on that core did.
+"""Something that only sleeps, on one core: where it was not let run, nothing of the stack on that core was.
 
 250 Hz under SCHED_FIFO, above everything in the stack, where that is permitted: what is left of its lateness
-is the machine's own (other guests, interrupts, throttling). A process of its own for each core, since two
+is the host's doing (other guests, interrupts, throttling), or the kernel's, whose fair server gives normal
+threads that starve on a core 50 ms of each second there. A process of its own for each core, since two
 threads of one Python would wait for each other's interpreter lock.
 
 `python -m wm_vla_ros.evaluation.core_witness CORE` prints a line when it watches, and one JSON object when

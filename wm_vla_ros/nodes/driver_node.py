@@ -33,7 +33,7 @@ from wm_vla_ros.ros.transport import wait_for_no_listener
 from wm_vla_ros.safety.estop import default_latch_file
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.safety.pace import APART
-from wm_vla_ros.scheduling import request_fifo, settle_heap
+from wm_vla_ros.scheduling import keep_to_last_core, request_fifo, settle_heap
 from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import TIMESTEP, SimWorld
@@ -144,7 +144,9 @@ class DriverNode(ManagedNode[Settings]):
 
     # The control thread.
     def _loop(self) -> None:
-        request_fifo(_EXECUTOR_PRIORITY, self.settings.realtime_priority, self.get_logger().warning)
+        priority = self.settings.realtime_priority
+        if request_fifo(_EXECUTOR_PRIORITY, priority, self.get_logger().warning):
+            keep_to_last_core()
         settle_heap()
         substeps = round(self._spec.dt / _STEPS_PER_TICK / TIMESTEP)
         ticker = Ticker(self.clock, self._spec.dt / _STEPS_PER_TICK)
