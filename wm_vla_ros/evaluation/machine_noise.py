@@ -21,7 +21,7 @@ _PATIENCE = 20.0
 
 @dataclass(slots=True)
 class Noise:
-    """late: kind of watcher -> ms it was late, each time. stalls: when a core let none run, s, monotonic."""
+    """late: kind of watcher -> ms it was late, each time. stalls: when a core ran nothing, s, monotonic."""
 
     late: dict[str, list[float]] = field(default_factory=dict)
     stalls: list[Span] = field(default_factory=list)

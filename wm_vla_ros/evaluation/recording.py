@@ -8,10 +8,9 @@ How the figures are defined:
 - loop.gap_max_ms: longest time between the beginnings of two ticks that followed each other.
 - loop.missed_actions: ticks of the driver, while an instruction was being followed, in which no action of a
   plan was in force. An instruction is followed from the first action towards its first goal to its end.
-- loop.missed_in_stalls: those of them that fell into a time in which a core of the machine let no
-  real-time thread run, not even one of higher priority than any of the stack that only sleeps: the host
-  stood still, or the kernel gave the core to normal threads that starved there. They count as missed all
-  the same.
+- loop.missed_in_stalls: those of them that fell into a time in which a core of the machine ran nothing at
+  all, not even a thread that only sleeps and was not waiting for its turn. No program can act while its
+  machine stands still; they count as missed all the same.
 """
 
 from __future__ import annotations
