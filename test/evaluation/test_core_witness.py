@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,7 +37,7 @@ def seen():
         process.wait()
 
 
-def test_what_no_core_ran_is_a_standstill():
+def test_being_stopped_is_a_standstill():
     """A stopped process is not ready to run, like one whose timer does not come."""
     with seen() as (process, found):
         process.send_signal(signal.SIGSTOP)
@@ -70,11 +71,17 @@ def test_only_lateness_that_was_not_waited_for_counts(monkeypatch):
         if not steps:
             ended.append(15)
 
-    monkeypatch.setattr(core_witness.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(core_witness.time, "sleep", sleep)
+    monkeypatch.setattr(core_witness, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     monkeypatch.setattr(core_witness, "turn_awaited", lambda: awaited[0])
     late: list[float] = []
     stalls: list[tuple[float, float]] = []
     watch(ended, late, stalls)
     assert late == pytest.approx([0.0, 2e3 * STALL, 0.0, 2e3 * STALL])
     assert stalls == [pytest.approx((2 * PERIOD, 2 * PERIOD + 2 * STALL))]
+
+
+def test_a_kernel_that_does_not_count_is_told_before_anything_is_watched(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(core_witness, "_SCHEDSTAT", tmp_path / "schedstat")
+    with pytest.raises(SystemExit, match="CONFIG_SCHED_INFO"):
+        core_witness.main()
+    assert "watching" not in capsys.readouterr().out

@@ -51,6 +51,8 @@ def watch(until: list[int], late: list[float], stalls: list[tuple[float, float]]
 
 def main() -> None:
     """Watch the core given as the only argument."""
+    if not _SCHEDSTAT.exists():  # before anything is measured that would be lost
+        sys.exit(f"this kernel does not count how long a thread waits (CONFIG_SCHED_INFO): no {_SCHEDSTAT}")
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
     os.sched_setaffinity(0, {int(sys.argv[1])})
