@@ -194,34 +194,6 @@ def heads(
     emit(report, json)
 
 
-@app.command("controller")
-def controller(
-    dataset: Datasets,
-    output: Output,
-    world_model: Annotated[
-        str, typer.Option(help="World model that can dream (rssm, mdn_rnn), by name or folder.")
-    ] = "so101_rssm",
-    generations: Annotated[int, typer.Option(help="Generations of CMA-ES.", min=1)] = 400,
-    temperature: Annotated[
-        float, typer.Option(help="Of the dream: above 1 wilder, near 0 surer.", min=1e-3)
-    ] = 1.0,
-    trials: Annotated[int, typer.Option(help="Reaches on the simulated arm at the end.", min=1)] = 30,
-    seed: Annotated[int, typer.Option(help="Seed of starts, weights and dreams.")] = 0,
-    json: JsonFlag = False,
-) -> None:
-    """Train a linear controller in a world model's dream, by CMA-ES, and try it on the simulated arm.
-
-    It reaches for cubes; beside it stand doing nothing and acting at random.
-    """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.training.controller import ControllerTraining, train
-
-    training = ControllerTraining(generations, temperature=temperature, seed=seed, trials=trials)
-    with bar("training", 1.0) as update:
-        report = train(dataset, world_model, output, training, update)
-    emit(report, json)
-
-
 @app.command("goal-encoder")
 def goal_encoder(
     dataset: Datasets,

@@ -1,4 +1,4 @@
-"""The mdn_rnn family, after Ha and Schmidhuber, "World Models" (NeurIPS 2018): V and M; C is `controller.py`.
+"""The mdn_rnn family, after Ha and Schmidhuber, "World Models" (NeurIPS 2018): its V and M.
 
 V, the vision, is a variational autoencoder of one observation: z ~ N(mu, sigma), with
 
