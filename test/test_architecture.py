@@ -1,17 +1,37 @@
-"""Who may import what: the rules that keep the core usable without ROS and the fast path without torch."""
+"""Who may import what: folders in the order of data flow, a core without ROS, a fast path without torch."""
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "wm_vla_ros"
-ROS_PLACES = (f"{PACKAGE}.ros", f"{PACKAGE}.nodes", f"{PACKAGE}.drivers.ros2_control")
+ROS_PLACES = (
+    f"{PACKAGE}.ros",
+    f"{PACKAGE}.nodes",
+    # What talks to a running stack from outside.
+    *(f"{PACKAGE}.bringup.{name}" for name in ("client", "goal_sender", "launch", "recorder", "watch")),
+    f"{PACKAGE}.bench.timer_baseline",
+    f"{PACKAGE}.bench.transport_probe",
+)
+# Folders and top-level files, as data flow: each may import those before it, at its top, lazily or for types.
+ORDER = (
+    *("types", "clock", "paths", "files", "settings", "config", "processes", "scheduling", "realtime"),
+    *("report", "recording", "progress", "machine"),
+    *("tasks", "robots", "sensing", "safety", "sim", "drivers", "data"),
+    *("world_models", "belief", "goals", "planning", "vla"),
+    *("ros", "bringup", "nodes"),
+    *("rig", "judging", "training", "bench", "baselines", "faults", "demo", "lab"),
+    *("commands", "cli"),
+)
 ROS_PACKAGES = (
     "rclpy",
     "rcl_interfaces",
@@ -25,12 +45,13 @@ ROS_PACKAGES = (
     "geometry_msgs",
     "lifecycle_msgs",
     "diagnostic_msgs",
-    "trajectory_msgs",
     "rosgraph_msgs",
     "wm_vla_msgs",
 )
 HEAVY = ("torch", "torchvision", "transformers", "lerobot", "mujoco", "onnxruntime", "cv2", "matplotlib")
 TRAINING_STACK = ("torch", "torchvision", "transformers", "lerobot", "datasets")
+# The one part of `planning` that is for runtimes in torch.
+ON_TORCH = f"{PACKAGE}.planning.on_device"
 FAST_PATH = (
     "planning",
     "belief",
@@ -112,7 +133,7 @@ def test_the_blocker_blocks() -> None:
 
 def test_the_fast_path_imports_without_the_training_stack() -> None:
     fast = tuple(f"{PACKAGE}.{name}" for name in FAST_PATH)
-    modules = [module for module in all_modules() if inside(module, fast)]
+    modules = [m for m in all_modules() if inside(m, fast) and not inside(m, (ON_TORCH,))]
     missing = [place for place in fast if not any(inside(module, (place,)) for module in modules)]
     assert missing == []
     assert import_with_blocked(modules, TRAINING_STACK)["failed"] == {}
@@ -130,3 +151,80 @@ def test_the_command_line_is_light_to_import() -> None:
 def test_shared_leaf_modules_load_nothing_heavy(module: str) -> None:
     answer = import_with_blocked([f"{PACKAGE}.{module}"], (*HEAVY, *ROS_PACKAGES))
     assert answer["failed"] == {}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Modules of this package that a file imports, anywhere in it: a lazy import is an arrow, too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if inside(name, (PACKAGE,)))
+
+
+def module_graph() -> dict[str, set[str]]:
+    """{module: the modules that it imports}, type-checking and lazy imports included."""
+    modules = set(all_modules())
+
+    def module_of(name: str) -> str:
+        return name if name in modules else name.rpartition(".")[0]
+
+    def path_of(module: str) -> Path:
+        path = ROOT / module.replace(".", "/")
+        return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+    return {module: {module_of(name) for name in imports_of(path_of(module))} for module in modules}
+
+
+def place(module: str) -> str:
+    """The folder or top-level file that a module is in."""
+    return module.split(".")[1] if "." in module else module
+
+
+def upward(graph: dict[str, set[str]]) -> list[str]:
+    """Arrows from a place to one that comes after it in ORDER."""
+    rank = {name: number for number, name in enumerate(ORDER)}
+    return sorted(
+        f"{module} -> {imported}"
+        for module, all_imported in graph.items()
+        for imported in all_imported - {PACKAGE}
+        if module != PACKAGE and rank[place(module)] < rank[place(imported)]
+    )
+
+
+def test_folders_import_one_way() -> None:
+    assert upward(module_graph()) == []
+
+
+def test_the_order_names_every_place() -> None:
+    assert sorted(ORDER) == sorted({place(module) for module in all_modules()} - {PACKAGE})
+
+
+def test_an_arrow_upwards_is_seen() -> None:
+    graph = {f"{PACKAGE}.safety.gate": {f"{PACKAGE}.lab.tsne"}, f"{PACKAGE}.lab.tsne": {f"{PACKAGE}.types"}}
+    assert upward(graph) == [f"{PACKAGE}.safety.gate -> {PACKAGE}.lab.tsne"]
+
+
+def test_a_lazy_import_counts(tmp_path: Path) -> None:
+    file = tmp_path / "lazy.py"
+    file.write_text(f"def use():\n    from {PACKAGE}.lab import tsne\n    return tsne\n")
+    assert list(imports_of(file)) == [f"{PACKAGE}.lab.tsne"]
+
+
+def test_no_modules_import_each_other() -> None:
+    try:
+        TopologicalSorter(module_graph()).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_nothing_that_runs_needs_the_lab() -> None:
+    needs = {
+        module: sorted(name for name in found if place(name) == "lab")
+        for module, found in module_graph().items()
+        if place(module) not in ("lab", "commands", "cli")
+    }
+    assert {module: found for module, found in needs.items() if found} == {}

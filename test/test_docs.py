@@ -63,7 +63,7 @@ def test_every_decision_is_in_the_index() -> None:
 
 
 def test_the_fault_cases_that_are_run_are_the_ones_in_the_reference() -> None:
-    from wm_vla_ros.evaluation.faults import VALID_CASES
+    from wm_vla_ros.faults.campaign import VALID_CASES
 
     page = (ROOT / "docs/reference/fault-cases.md").read_text()
     assert [int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)] == list(VALID_CASES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wm_vla_ros.commands.progress import bar
+from wm_vla_ros.progress import bar
 
 
 def test_without_a_terminal_there_are_some_twenty_lines_and_none_on_stdout(

@@ -19,12 +19,12 @@ from safetensors.numpy import save
 
 from wm_vla_ros.bringup.stack import CAMERAS, DRIVER, FAST, SLOW
 from wm_vla_ros.config import defaults
-from wm_vla_ros.data.simulated_arm import SimulatedArm
 from wm_vla_ros.goals.goal_image import GOAL_ENCODER_FILE, GOAL_PRECISION_FILE
+from wm_vla_ros.rig.simulated_arm import SimulatedArm
 from wm_vla_ros.robots.kinematics import Kinematics
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.sim.expert import ScriptedExpert
-from wm_vla_ros.sim.tasks import task_for_seed
+from wm_vla_ros.tasks.task import task_for_seed
 from wm_vla_ros.world_models.manifest import (
     MANIFEST_NAME,
     encoder_id_of,
@@ -113,9 +113,9 @@ def test_the_planner_follows_a_picture_of_its_own_encoder_and_refuses_anothers(
     """The stack runs the shipped model: a goal encoder that is added to it does not change its latents."""
     from wm_vla_msgs import msg as wm
     from wm_vla_ros import world_models
+    from wm_vla_ros.bringup.client import StackClient
+    from wm_vla_ros.bringup.recorder import Recorder
     from wm_vla_ros.ros import convert, qos
-    from wm_vla_ros.ros.client import StackClient
-    from wm_vla_ros.ros.recorder import Recorder
 
     picture = tmp_path / "goal.png"
     assert cv2.imwrite(str(picture), scene[0][..., ::-1])

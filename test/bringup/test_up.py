@@ -20,11 +20,11 @@ from wm_vla_ros.bringup.runner import StackRunner
 from wm_vla_ros.bringup.stack import CAMERAS, DRIVER, FAST, SLOW, StackSpec, stack_kind
 from wm_vla_ros.clock import MonotonicClock
 from wm_vla_ros.config import defaults
-from wm_vla_ros.evaluation.demo import Truth
-from wm_vla_ros.evaluation.recording import Recording
+from wm_vla_ros.demo.run import Truth
+from wm_vla_ros.recording import Recording
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.scheduling import fifo_permitted
-from wm_vla_ros.sim.tasks import from_instruction
+from wm_vla_ros.tasks.task import from_instruction
 from wm_vla_ros.types import Plan
 
 pytestmark = [pytest.mark.graph, pytest.mark.slow]
@@ -65,8 +65,8 @@ def hold_after(recording: Recording, since: float) -> tuple[float, float] | None
 
 @pytest.fixture
 def watch(domain):
-    from wm_vla_ros.ros.client import StackClient
-    from wm_vla_ros.ros.recorder import Recorder
+    from wm_vla_ros.bringup.client import StackClient
+    from wm_vla_ros.bringup.recorder import Recorder
 
     with StackClient() as client:
         yield client, Recorder(client, SPEC, world=True).recording
@@ -230,8 +230,8 @@ def part_of_the_stack(namespace: str, *names: str, **chosen) -> StackSpec:
 
 def test_two_namespaces_are_two_robots(domain):
     """Each has its own arm, scene and e-stop; what one is told, the other does not hear."""
-    from wm_vla_ros.ros.client import StackClient
-    from wm_vla_ros.ros.recorder import Recorder
+    from wm_vla_ros.bringup.client import StackClient
+    from wm_vla_ros.bringup.recorder import Recorder
 
     lines: list[str] = []
     left, right = (part_of_the_stack(name, DRIVER, seed=seed) for name, seed in (("left", 1), ("right", 2)))
@@ -263,9 +263,9 @@ def test_a_second_planner_is_alarmed_about_and_moves_nothing(domain):
     In a queue of one the second one's plans displaced the first one's, which then counted as silent.
     """
     from wm_vla_msgs import msg as wm
+    from wm_vla_ros.bringup.client import StackClient
+    from wm_vla_ros.bringup.recorder import Recorder
     from wm_vla_ros.ros import convert, qos
-    from wm_vla_ros.ros.client import StackClient
-    from wm_vla_ros.ros.recorder import Recorder
     from wm_vla_ros.ros.time import TimeDoor
 
     with StackRunner(part_of_the_stack("", DRIVER), lambda line: None), StackClient() as client:
@@ -301,8 +301,8 @@ def test_a_second_planner_is_alarmed_about_and_moves_nothing(domain):
 def test_who_comes_late_still_gets_robot_and_scene(domain):
     from std_msgs.msg import String
 
+    from wm_vla_ros.bringup.client import StackClient
     from wm_vla_ros.ros import qos
-    from wm_vla_ros.ros.client import StackClient
 
     with StackRunner(part_of_the_stack("", DRIVER, seed=4), lambda line: None), StackClient() as client:
         client.wait_until_active([DRIVER], 60.0)
@@ -317,7 +317,7 @@ def test_who_comes_late_still_gets_robot_and_scene(domain):
 
 
 def test_the_drivers_parameters_are_bounded_and_its_services_say_why_not(domain):
-    from wm_vla_ros.ros.client import StackClient
+    from wm_vla_ros.bringup.client import StackClient
 
     with (
         StackRunner(part_of_the_stack("", DRIVER), lambda line: None),
@@ -341,7 +341,7 @@ def test_the_drivers_parameters_are_bounded_and_its_services_say_why_not(domain)
 
 
 def test_a_driver_that_was_latched_comes_up_latched(domain):
-    from wm_vla_ros.ros.client import StackClient
+    from wm_vla_ros.bringup.client import StackClient
 
     for restarted in (False, True):
         lines: list[str] = []
@@ -362,7 +362,7 @@ def test_a_driver_that_was_latched_comes_up_latched(domain):
 
 def test_the_stack_runs_on_the_drivers_clock_at_half_the_pace(domain):
     """Cameras at 30 images a second of simulated time, whatever the time of day."""
-    from wm_vla_ros.ros.client import StackClient
+    from wm_vla_ros.bringup.client import StackClient
 
     stack = part_of_the_stack("", DRIVER, CAMERAS, FAST, speed=0.5, use_sim_time=True)
     with StackRunner(stack, lambda line: None), StackClient() as client:

@@ -22,7 +22,7 @@ from wm_vla_ros.drivers.mock import (
     MockBackend,
     MockSpec,
 )
-from wm_vla_ros.evaluation.invariants import InvariantProbe
+from wm_vla_ros.faults.invariants import InvariantProbe
 from wm_vla_ros.types import JOINT_POSITION, AppliedAction, Fault, Plan, RobotState, Severity
 
 SPEC = MockSpec()

@@ -9,8 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wm_vla_ros.evaluation.goal_images import COSTS, Place, towards_image
-from wm_vla_ros.evaluation.towards_goal import TowardsGoal
 from wm_vla_ros.goals.goal_image import (
     GOAL_ENCODER_FILE,
     GOAL_PRECISION_FILE,
@@ -18,6 +16,8 @@ from wm_vla_ros.goals.goal_image import (
     pictures_from_dataset,
     pictures_from_file,
 )
+from wm_vla_ros.lab.goal_images import COSTS, Place, towards_image
+from wm_vla_ros.rig.towards_goal import TowardsGoal
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.types import AppliedAction, LatentGoal, Observation
 from wm_vla_ros.world_models.manifest import Manifest, ModelRefused

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from wm_vla_ros.ros.client import StackClient
+from wm_vla_ros.bringup.client import StackClient
 from wm_vla_ros.ros.executor import Executor
 
 PATIENCE = 20.0

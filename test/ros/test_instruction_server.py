@@ -9,8 +9,8 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 
 from wm_vla_msgs.action import ExecuteInstruction
+from wm_vla_ros.bringup.client import StackClient
 from wm_vla_ros.clock import FakeClock
-from wm_vla_ros.ros.client import StackClient
 from wm_vla_ros.ros.instruction_server import InstructionServer
 
 PATIENCE = 20.0

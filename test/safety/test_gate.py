@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wm_vla_ros.clock import FakeClock
 from wm_vla_ros.drivers.mock import MockBackend, MockSpec
-from wm_vla_ros.evaluation.invariants import InvariantProbe
+from wm_vla_ros.faults.invariants import InvariantProbe
 from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.safety.gate import Gate, Refused
 from wm_vla_ros.safety.limits import JointLimits

@@ -7,7 +7,7 @@ import pytest
 
 from wm_vla_ros.sim.expert import ScriptedExpert
 from wm_vla_ros.sim.play import PlayPolicy
-from wm_vla_ros.sim.tasks import CUBES, task_for_seed
+from wm_vla_ros.tasks.task import CUBES, task_for_seed
 
 
 @pytest.mark.parametrize(

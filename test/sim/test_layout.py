@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wm_vla_ros.sim.layout import APPROACH, sample_appearance, sample_layout
 from wm_vla_ros.sim.scene import PAD_RADIUS
-from wm_vla_ros.sim.tasks import CUBE_SIZE, TASKS, task_for_seed
+from wm_vla_ros.tasks.task import CUBE_SIZE, TASKS, task_for_seed
 
 SEED = st.integers(0, 2**31)
 HALF_DIAGONAL = CUBE_SIZE / np.sqrt(2)

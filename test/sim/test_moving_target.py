@@ -7,8 +7,8 @@ import pytest
 
 from wm_vla_ros.sim.layout import RADIUS_RANGE, X_RANGE, Y_RANGE
 from wm_vla_ros.sim.moving_target import MovingTarget
-from wm_vla_ros.sim.tasks import CUBES, task_for_seed
 from wm_vla_ros.sim.world import SimWorld
+from wm_vla_ros.tasks.task import CUBES, task_for_seed
 
 SPEED = 0.03
 DURATION = 6.3

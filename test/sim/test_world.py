@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from wm_vla_ros.sim.tasks import CUBE_SIZE, CUBES, OBJECT_STATE_NAMES, task_for_seed
 from wm_vla_ros.sim.world import CAMERAS, SimWorld
+from wm_vla_ros.tasks.task import CUBE_SIZE, CUBES, OBJECT_STATE_NAMES, task_for_seed
 
 
 def in_image(world: SimWorld, camera: str, point) -> np.ndarray:

@@ -11,20 +11,20 @@ import torch
 
 from wm_vla_ros import world_models
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays, load_episodes
-from wm_vla_ros.evaluation import closed_loop
-from wm_vla_ros.evaluation.imagination_judge import evaluate
-from wm_vla_ros.evaluation.judged import load_judged, record_probe_scenes
-from wm_vla_ros.evaluation.model_comparison import Comparison, compare
-from wm_vla_ros.evaluation.model_facts import describe
+from wm_vla_ros.judging.imagination_judge import evaluate
+from wm_vla_ros.judging.judged import load_judged, record_probe_scenes
+from wm_vla_ros.lab.model_comparison import Comparison, compare
+from wm_vla_ros.lab.model_facts import describe
 from wm_vla_ros.planning.objective import Objective
 from wm_vla_ros.planning.recorded import LatentPlanner, recorded_config
+from wm_vla_ros.rig import closed_loop
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.training.train_config import Budget, Stage, TrainConfig
-from wm_vla_ros.training.world_model import WorldModelTraining, robot_of, train
 from wm_vla_ros.training.world_model_trainer import Trainer
+from wm_vla_ros.training.world_model_training import WorldModelTraining, robot_of, train
+from wm_vla_ros.world_models.families import FAMILIES, family_class
 from wm_vla_ros.world_models.manifest import RECORDED, ModelRefused, RecordedRobot
 from wm_vla_ros.world_models.protocol import WorldModel
-from wm_vla_ros.world_models.registry import FAMILIES, family_class
 
 STAGES = TrainConfig(Stage(0.4, 16, 2e-3), Stage(0.3, 8, 1e-3, 8), Stage(0.3, 16, 2e-3, 12))
 OPTIONS = {"steps": 9, "held_out": 0.34, "stages": STAGES, "device": "cpu"}

@@ -15,7 +15,7 @@ import pytest
 
 from wm_vla_ros.data.lerobot_reader import concatenate, load_episodes
 from wm_vla_ros.training.policy_data import load_demonstrations
-from wm_vla_ros.training.world_model import WorldModelTraining, train
+from wm_vla_ros.training.world_model_training import WorldModelTraining, train
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ import pytest
 import torch
 
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
-from wm_vla_ros.training import world_model
+from wm_vla_ros.training import world_model_training
 from wm_vla_ros.training.run_folder import RunFolder
 from wm_vla_ros.training.train_config import Budget, Stage, TrainConfig
-from wm_vla_ros.training.world_model import WorldModelTraining, resume, train
 from wm_vla_ros.training.world_model_trainer import Diverged, Trainer
+from wm_vla_ros.training.world_model_training import WorldModelTraining, resume, train
+from wm_vla_ros.world_models.families import FAMILIES, family_class
 from wm_vla_ros.world_models.manifest import ModelRefused
 from wm_vla_ros.world_models.onnx_runtime import WEIGHTS_FILE
-from wm_vla_ros.world_models.registry import FAMILIES, family_class
 from wm_vla_ros.world_models.video import VideoOptions
 
 KILLS, EVERY, STEPS, MOST = 20, 5, 620, 24
@@ -86,7 +86,7 @@ def made_data(episodes: int = 6, length: int = 26) -> EpisodeArrays:
 @pytest.fixture
 def from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(world_model, "load_episodes", lambda root, cameras: made_data())
+    monkeypatch.setattr(world_model_training, "load_episodes", lambda root, cameras: made_data())
 
 
 class Stop(Exception):
@@ -155,7 +155,7 @@ def test_killed_20_times_it_ends_as_if_it_never_was(tmp_path: Path) -> None:
 def killed_repeatedly(root: Path) -> dict[str, int]:
     """One training unbroken; another killed at random moments, each time in a process of its own."""
     torch.set_num_threads(1)
-    world_model.load_episodes = lambda root, cameras: made_data()
+    world_model_training.load_episodes = lambda root, cameras: made_data()
     out, run, rng = root / "killed", root / "killed.run", np.random.default_rng(0)
     train([Path("dots")], root / "whole", TRAINING)
     corrupt = most_lost = kills = 0
@@ -227,7 +227,7 @@ def test_a_run_folder_tells_the_whole_story(from_memory: None, tmp_path: Path) -
     assert written == json.loads((tmp_path / "model" / "report.json").read_text())
     minutes = next(figure.value for figure in report.figures if figure.name == "train.minutes")
     assert 0.0 < minutes < 5.0
-    from wm_vla_ros.evaluation.model_facts import train_minutes
+    from wm_vla_ros.lab.model_facts import train_minutes
 
     assert train_minutes(tmp_path / "model") == pytest.approx(minutes)
     with pytest.raises(ModelRefused, match="found one that is finished"):
@@ -247,10 +247,10 @@ def test_a_run_that_is_there_is_gone_on_with_and_not_begun_again(
         train([Path("dots")], out, SHORT, stop)
     with pytest.raises(FileExistsError, match="holds a run already: go on with --resume"):
         train([Path("dots")], out, SHORT)
-    monkeypatch.setattr(world_model, "load_episodes", lambda root, cameras: made_data(7))
+    monkeypatch.setattr(world_model_training, "load_episodes", lambda root, cameras: made_data(7))
     with pytest.raises(ModelRefused, match="expected the data that it began with"):
         resume(run)
-    monkeypatch.setattr(world_model, "load_episodes", lambda root, cameras: made_data())
+    monkeypatch.setattr(world_model_training, "load_episodes", lambda root, cameras: made_data())
     with RunFolder(run, {}, EVERY), pytest.raises(ModelRefused, match="found a process at it"):
         resume(run)
     notes: list[str] = []

@@ -23,7 +23,7 @@ from wm_vla_ros.data.lerobot_writer import EpisodeWriter
 from wm_vla_ros.report import Report
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import load_robot
-from wm_vla_ros.training.policy import PolicyTraining, train
+from wm_vla_ros.training.policy_training import PolicyTraining, train
 from wm_vla_ros.types import EE_ACTION_NAMES
 
 SIZE, ROBOT = 32, load_robot("so101")

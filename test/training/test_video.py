@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
-from wm_vla_ros.evaluation.encodings import probe
+from wm_vla_ros.judging.encodings import probe
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.training.train_config import Budget, Stage, TrainConfig

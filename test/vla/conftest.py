@@ -21,7 +21,7 @@ def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from wm_vla_ros.types import EE_ACTION_NAMES, EE_DELTA
     from wm_vla_ros.vla.keypoint_chunk import KeypointChunkConfig
     from wm_vla_ros.vla.keypoint_chunk.modeling_keypoint_chunk import KeypointChunkPolicy
-    from wm_vla_ros.vla.manifest import PolicyManifest, describe_files
+    from wm_vla_ros.vla.policy_manifest import PolicyManifest, describe_files
 
     robot = load_robot("so101")
     names = proprio_names(robot)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from wm_vla_ros.robots.spec import load_robot
-from wm_vla_ros.vla.manifest import MANIFEST_NAME, PolicyRefused
 from wm_vla_ros.vla.policy import SlowPolicy, resolve
+from wm_vla_ros.vla.policy_manifest import MANIFEST_NAME, PolicyRefused
 
 CHUNK, EXECUTE, SIZE, STATE = 8, 4, 32, 18
 TEXT = "touch the red cube"

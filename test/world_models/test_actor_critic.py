@@ -12,9 +12,9 @@ import torch
 from safetensors.numpy import save
 
 from wm_vla_ros import world_models
-from wm_vla_ros.training.actor_critic import tensors
-from wm_vla_ros.training.dream import DreamConfig, Dreamer
-from wm_vla_ros.training.goal_dream import Errand, GoalDream
+from wm_vla_ros.lab.actor_critic_training import tensors
+from wm_vla_ros.lab.dream import DreamConfig, Dreamer
+from wm_vla_ros.lab.goal_dream import Errand, GoalDream
 from wm_vla_ros.world_models.actor_critic import ACTOR_CRITIC_FILE, ActorCritic
 from wm_vla_ros.world_models.manifest import ModelRefused, read_manifest, write_with
 

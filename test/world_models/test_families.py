@@ -13,9 +13,10 @@ import pytest
 from wm_vla_ros import world_models
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
+from wm_vla_ros.world_models.families import FAMILIES, family_class
 from wm_vla_ros.world_models.frame_decoder import FrameDecoder
 from wm_vla_ros.world_models.manifest import ModelRefused, read_files, read_manifest
-from wm_vla_ros.world_models.registry import FAMILIES, family_class, find
+from wm_vla_ros.world_models.registry import find
 
 torch = pytest.importorskip("torch")
 

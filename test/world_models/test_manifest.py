@@ -11,8 +11,8 @@ import pytest
 
 from wm_vla_ros import world_models
 from wm_vla_ros.robots.spec import RobotSpec
+from wm_vla_ros.world_models.families import FAMILIES
 from wm_vla_ros.world_models.manifest import MANIFEST_NAME, Manifest, ModelRefused, read_manifest
-from wm_vla_ros.world_models.registry import FAMILIES
 
 RANGE = {
     "names": [f"a{n}" for n in range(7)],

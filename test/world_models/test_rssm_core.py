@@ -11,7 +11,8 @@ from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal, kl_divergence
 
 from wm_vla_ros.world_models.latent_beliefs import Categorical, Gaussian, balanced_kl
-from wm_vla_ros.world_models.rssm_core import LATENTS, Rssm, RssmConfig
+from wm_vla_ros.world_models.rssm_config import LATENTS, RssmConfig
+from wm_vla_ros.world_models.rssm_core import Rssm
 
 SMALL = {"deterministic": 32, "hidden": 32, "variables": 8, "classes": 8}
 

@@ -10,8 +10,8 @@ import pytest
 from wm_vla_ros import world_models
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.robots.spec import RobotSpec
-from wm_vla_ros.vla.manifest import PolicyRefused
 from wm_vla_ros.vla.open_policy import open_policy
+from wm_vla_ros.vla.policy_manifest import PolicyRefused
 from wm_vla_ros.world_models.manifest import ModelRefused, read_files, read_manifest
 from wm_vla_ros.world_models.video_files import VideoModel
 

@@ -18,10 +18,10 @@ from types import TracebackType
 
 from wm_vla_ros.bringup.stack import NodeSpec, OnExit, StackSpec, Value
 from wm_vla_ros.clock import Clock, MonotonicClock
+from wm_vla_ros.processes import PARENT_VARIABLE
 
 # The node refused its parameters or its models; the same number as ros.lifecycle.EXIT_REFUSED.
 REFUSED = 3
-PARENT_VARIABLE = "WM_VLA_PARENT_PID"
 # Seconds that a child gets after each signal before the next stronger one.
 GRACE = ((signal.SIGINT, 8.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
 _POLL = 0.05

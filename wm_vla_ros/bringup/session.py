@@ -11,7 +11,7 @@ from wm_vla_ros.bringup.runner import StackRunner
 from wm_vla_ros.bringup.stack import StackSpec
 
 if TYPE_CHECKING:
-    from wm_vla_ros.ros.client import StackClient
+    from wm_vla_ros.bringup.client import StackClient
 
 # Domains that every Linux has the ports for (rmw: 0 to 101); 0 is where everybody else is.
 _DOMAINS = 100
@@ -39,7 +39,7 @@ def running(stack: StackSpec, log: Callable[[str], None]) -> Iterator[tuple[Stac
 
     Raises StackRefused naming the nodes that did not come up, or stopped answering, and what they said.
     """
-    from wm_vla_ros.ros.client import StackClient
+    from wm_vla_ros.bringup.client import StackClient
 
     complaints: list[str] = []
 

@@ -33,8 +33,8 @@ def imagine(
 
     Every row of the LeRobotDataset v3 says whether it was imagined, and out of which episodes and rows.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.training.augmented_set import make
+    from wm_vla_ros.lab.augmented_set import make
+    from wm_vla_ros.progress import bar
 
     with bar("imagining", 1.0) as update:
         report = make(dataset, world_model, out, times, demos, seed, update)
@@ -64,10 +64,10 @@ def augment(
     """
     from tempfile import TemporaryDirectory
 
-    from wm_vla_ros.commands.progress import bar
     from wm_vla_ros.data.lerobot_writer import refuse_existing
-    from wm_vla_ros.evaluation.augment import Augmentation, evaluate, parse_demos
-    from wm_vla_ros.evaluation.closed_loop import parse_seeds
+    from wm_vla_ros.lab.augmentation import Augmentation, evaluate, parse_demos
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.rig.closed_loop import parse_seeds
 
     what = Augmentation(dataset, world_model, parse_demos(demos), times, parse_seeds(seeds), steps, draws)
     if sets is not None:

@@ -43,9 +43,9 @@ def collect(
     """Record episodes in simulation, faster than real time, as a LeRobotDataset v3."""
     import time
 
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.data.collect import CollectOptions
-    from wm_vla_ros.data.collect import collect as record
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.rig.collect import CollectOptions
+    from wm_vla_ros.rig.collect import collect as record
 
     out = out or Path("data") / "_".join(word for word in (task, policy, str(seed)) if word)
     options = CollectOptions(

@@ -44,7 +44,7 @@ def deliver(
             png.parent.mkdir(parents=True, exist_ok=True)
             png.write_bytes(picture.getvalue())
         if html is not None:
-            from wm_vla_ros.evaluation.html_page import write_html
+            from wm_vla_ros.lab.html_page import write_html
 
             write_html(html, report, {report.command: picture.getvalue()})
     (show or emit)(report, json)

@@ -31,11 +31,11 @@ def command(
     and objects, with the path that the planner imagined.
     """
     from wm_vla_ros.bringup.session import keep_to_ourselves, running
-    from wm_vla_ros.evaluation.demo import Truth, demo_figures, legs, run_legs, stopwatch
-    from wm_vla_ros.evaluation.demo_display import Display
-    from wm_vla_ros.evaluation.demo_plot import plot_loop
-    from wm_vla_ros.evaluation.demo_video import write_video
-    from wm_vla_ros.evaluation.recording import Span
+    from wm_vla_ros.demo.display import Display
+    from wm_vla_ros.demo.film import write_video
+    from wm_vla_ros.demo.loop_plot import plot_loop
+    from wm_vla_ros.demo.run import Truth, demo_figures, legs, run_legs, stopwatch
+    from wm_vla_ros.recording import Span
     from wm_vla_ros.report import Figure, Report, conditions, emit
     from wm_vla_ros.robots.spec import load_robot
 
@@ -50,7 +50,7 @@ def command(
     with (output / "stack.log").open("w", buffering=1) as log, Display(plan) as display:
         display.say(f"starting the stack on ROS_DOMAIN_ID {domain}, log in {log.name}")
         with running(KIND.build(**chosen), lambda line: print(line, file=log)) as (runner, client):
-            from wm_vla_ros.ros.recorder import Recorder
+            from wm_vla_ros.bringup.recorder import Recorder
 
             recorder = Recorder(client, spec, world=True, on_moment=truth.on_moment)
             results = run_legs(client, recorder.recording, truth, plan, display.show)

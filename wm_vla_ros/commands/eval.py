@@ -52,9 +52,9 @@ def tasks(
     json: JsonFlag = False,
 ) -> None:
     """Run a task over seeds that no training saw: the deployed cores in-process, under virtual time."""
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.closed_loop import EvalSettings, evaluate, parse_planner, parse_seeds
-    from wm_vla_ros.evaluation.rig import RigConditions
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.rig.closed_loop import EvalSettings, evaluate, parse_planner, parse_seeds
+    from wm_vla_ros.rig.rig import RigConditions
 
     names = tuple(controllers.split(","))
     conditions = RigConditions(vla_latency, observation_delay=observation_delay, drift_speed=drift)
@@ -81,8 +81,8 @@ def imagination(
     Error in the latent at 1 to 50 ticks, the horizon from which on persistence is as good, probes, metres,
     and how much of a pushed cube's motion is foreseen.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.imagination_judge import evaluate
+    from wm_vla_ros.judging.imagination_judge import evaluate
+    from wm_vla_ros.progress import bar
 
     with bar("imagination", 1.0) as update:
         report, draw = evaluate(world_model or [defaults().world_model], data, episodes, windows, update)
@@ -101,8 +101,8 @@ def latent(
     json: JsonFlag = False,
 ) -> None:
     """Whether the world is in the latent: linear probes, effective rank, collapse, and a t-SNE picture."""
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.latent_space import evaluate
+    from wm_vla_ros.lab.latent_space import evaluate
+    from wm_vla_ros.progress import bar
 
     with bar("latent", 1.0) as update:
         report, draw = evaluate(
@@ -120,8 +120,8 @@ def surprise(
     json: JsonFlag = False,
 ) -> None:
     """Whether what physics forbids surprises more than what it allows, beside persistence: AUROC."""
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.surprise import evaluate
+    from wm_vla_ros.lab.surprise import evaluate
+    from wm_vla_ros.progress import bar
 
     with bar("surprise", 1.0) as update:
         report, draw = evaluate(world_model or [defaults().world_model], episodes, update)
@@ -140,9 +140,9 @@ def goal_image(
 
     Beside the picture of another scene, and an arm that is not moved. No policy runs.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.closed_loop import parse_seeds
-    from wm_vla_ros.evaluation.goal_images import evaluate, runs
+    from wm_vla_ros.lab.goal_images import evaluate, runs
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.rig.closed_loop import parse_seeds
 
     names, numbers = world_model or [defaults().world_model], parse_seeds(seeds)
     with bar("goal images", len(names) * len(numbers) * runs()) as progress:
@@ -166,8 +166,8 @@ def video(
 
     Beside the present frame, the mean action and the action before; the picture: true frames over imagined.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.videos import evaluate
+    from wm_vla_ros.lab.videos import evaluate
+    from wm_vla_ros.progress import bar
 
     with bar("video", 1.0) as update:
         report, draw = evaluate(world_model, data, episodes, windows, update)
@@ -200,10 +200,10 @@ def planning_vs_bc(
     The policy alone runs open loop (bc), and with temporal ensembling (bc_ensemble). precise: a push with
     half the tolerance. long: touch one cube, then push another. moving: reach a cube that travels at 30 mm/s.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.closed_loop import parse_seeds
-    from wm_vla_ros.evaluation.planning_vs_bc import Contest, evaluate
-    from wm_vla_ros.evaluation.rig import RigConditions
+    from wm_vla_ros.baselines.planning_vs_bc import Contest, evaluate
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.rig.closed_loop import parse_seeds
+    from wm_vla_ros.rig.rig import RigConditions
 
     rig = RigConditions(vla_latency)
     contest = Contest(tuple(types.split(",")), parse_seeds(seeds), robot, policy, world_model, rig)
@@ -236,9 +236,9 @@ def policies(
 
     Without --policy: the default policy and eight of its like with faults (gain, bias, noise, deaf).
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.closed_loop import parse_seeds
-    from wm_vla_ros.evaluation.policy_judge import Ranking, evaluate, graded
+    from wm_vla_ros.lab.policy_judge import Ranking, evaluate, graded
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.rig.closed_loop import parse_seeds
 
     names = tuple(policy) if policy else graded(defaults().policy)
     what = Ranking(names, tuple(tasks.split(",")), parse_seeds(seeds), starts, vla_latency)
@@ -265,8 +265,8 @@ def success_prediction(
 
     Trials start midway in unseen scenes; the policy and its like with faults take turns.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.success_prediction import evaluate
+    from wm_vla_ros.lab.success_prediction import evaluate
+    from wm_vla_ros.progress import bar
 
     names = tuple(tasks.split(","))
     with bar("success prediction", 1.0) as update:

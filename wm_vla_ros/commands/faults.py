@@ -11,7 +11,7 @@ from wm_vla_ros.config import defaults
 from wm_vla_ros.report import emit
 
 if TYPE_CHECKING:
-    from wm_vla_ros.evaluation.faults import CaseResult
+    from wm_vla_ros.faults.campaign import CaseResult
 
 
 def command(
@@ -32,28 +32,28 @@ def command(
     stack, in the middle of a motion; 25 and 26 load it, and run there alone.
     """
     from wm_vla_ros.bringup.session import StackRefused, keep_to_ourselves
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation import faults
+    from wm_vla_ros.faults import campaign
+    from wm_vla_ros.progress import bar
 
-    numbers = faults.parse_cases(cases) if cases else faults.VALID_CASES
-    if cases and not graph_runs and set(numbers) & set(faults.STACK_CASES):
+    numbers = campaign.parse_cases(cases) if cases else campaign.VALID_CASES
+    if cases and not graph_runs and set(numbers) & set(campaign.STACK_CASES):
         raise ValueError(f"cases {cases}: 25 and 26 run on the stack, --graph-runs must be at least 1")
     keep_to_ourselves()
     results: list[CaseResult] = []
-    with bar("faults", faults.steps(numbers, graph_runs)) as update:
+    with bar("faults", campaign.steps(numbers, graph_runs)) as update:
         try:
-            for result in faults.run_all(
+            for result in campaign.run_all(
                 numbers, runs, robot, graph_runs, log=_to_stderr if verbose else _drop
             ):
                 results.append(result)
                 update(len(results), note=f"case {result.number} ({result.where})")
-        except (faults.fault_graph.StackFailed, StackRefused) as error:
+        except (campaign.process_cases.StackFailed, StackRefused) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
     if not json:
         _print_table(results)
     chosen = {"runs": runs, "robot": robot, "graph_runs": graph_runs}
-    emit(faults.summarise(results, chosen, with_cases=json), json)
+    emit(campaign.summarise(results, chosen, with_cases=json), json)
     if not all(result.passed for result in results):
         raise typer.Exit(1)
 

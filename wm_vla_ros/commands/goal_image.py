@@ -56,8 +56,8 @@ def command(
     tip = [model.grounding_names.index(f"tip.{axis}") for axis in "xyz"]
     wanted = model.ground(encoder.encode(images))[tip]
 
-    from wm_vla_ros.ros.client import StackClient
-    from wm_vla_ros.ros.goal_sender import follow_goal
+    from wm_vla_ros.bringup.client import StackClient
+    from wm_vla_ros.bringup.goal_sender import follow_goal
 
     def away(imagined: np.ndarray) -> float:
         return float(np.linalg.norm(imagined - wanted))

@@ -39,8 +39,8 @@ def pendulum(
     Reports how well observations are reconstructed, for how long a dream holds beside the truth, and the
     agent's return over 20 starts that it never saw.
     """
-    from wm_vla_ros.commands.progress import bar
     from wm_vla_ros.lab.pendulum import run, settings_of
+    from wm_vla_ros.progress import bar
 
     settings = settings_of(seed, episodes, updates, latent, quick)
     with bar("pendulum", 1.0) as update:

@@ -23,7 +23,7 @@ app = typer.Typer(help="World models: list, show, compare.", no_args_is_help=Tru
 @app.command("list")
 def list_models(json: JsonFlag = False) -> None:
     """The world models in models/, and whether the planner can use them: each plans once."""
-    from wm_vla_ros.evaluation.model_facts import listing
+    from wm_vla_ros.lab.model_facts import listing
     from wm_vla_ros.world_models import available
 
     _emit(listing(available()), json, _print_list)
@@ -35,7 +35,7 @@ def show(
     json: JsonFlag = False,
 ) -> None:
     """A world model's manifest, and what its training measured."""
-    from wm_vla_ros.evaluation.model_facts import shown
+    from wm_vla_ros.lab.model_facts import shown
     from wm_vla_ros.report import emit
 
     emit(shown(name), json)
@@ -65,10 +65,10 @@ def compare(
 
     Without --world-model: all in models/. All see the same episodes and drive under the same slow policy.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.closed_loop import parse_seeds
-    from wm_vla_ros.evaluation.model_comparison import Comparison
-    from wm_vla_ros.evaluation.model_comparison import compare as measure
+    from wm_vla_ros.lab.model_comparison import Comparison
+    from wm_vla_ros.lab.model_comparison import compare as measure
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.rig.closed_loop import parse_seeds
     from wm_vla_ros.world_models import available
 
     if quick:
@@ -117,7 +117,7 @@ def _print_comparison(report: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from wm_vla_ros.evaluation.model_comparison import side_by_side
+    from wm_vla_ros.lab.model_comparison import side_by_side
 
     labels, rows = side_by_side(report)
     table = Table(title=report.command, title_justify="left")

@@ -73,8 +73,8 @@ def world_model(
 
     Killed at any moment it loses at most the steps since its last checkpoint: --resume OUTPUT.run goes on.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.training import world_model as training_of
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.training import world_model_training
     from wm_vla_ros.training.train_config import TrainConfig
 
     if resume is not None and (dataset or output is not None):
@@ -85,9 +85,9 @@ def world_model(
         minutes = 15.0
     with bar("training", 1.0) as update:
         if resume is not None:
-            report = training_of.resume(resume, update)
+            report = world_model_training.resume(resume, update)
         else:
-            training = training_of.WorldModelTraining(
+            training = world_model_training.WorldModelTraining(
                 family=family,
                 steps=steps,
                 minutes=minutes,
@@ -110,7 +110,7 @@ def world_model(
             )
             assert dataset
             assert output is not None
-            report = training_of.train(dataset, output, training, update)
+            report = world_model_training.train(dataset, output, training, update)
     if report is not None:  # one process of several writes
         emit(report, json)
 
@@ -150,8 +150,8 @@ def policy(
     json: JsonFlag = False,
 ) -> None:
     """Train the policy of the slow loop on demonstrations, by behaviour cloning."""
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.training.policy import PolicyTraining, train
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.training.policy_training import PolicyTraining, train
 
     if steps is None and minutes is None:
         minutes = 15.0
@@ -185,8 +185,8 @@ def heads(
 
     What they reach on held-out episodes is reported beside what needs no learning.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.training.heads import HeadsTraining, train
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.training.head_training import HeadsTraining, train
 
     training = HeadsTraining(steps=steps, seed=seed, threads=threads)
     with bar("training", 1.0) as update:
@@ -214,8 +214,8 @@ def goal_encoder(
 
     An image has no proprioception; the encoder learns which latent it belongs to, and how much it tells.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.training.goal_encoder import GoalEncoderTraining, train
+    from wm_vla_ros.progress import bar
+    from wm_vla_ros.training.goal_encoder_training import GoalEncoderTraining, train
 
     training = GoalEncoderTraining(steps=steps, seed=seed, threads=threads, vision_from=vision_from)
     with bar("training", 1.0) as update:
@@ -240,8 +240,8 @@ def actor_critic(
     The actor goes from any frame to any later one; what it gets on held-out episodes is reported beside
     standing still, the recorded actions and imitation.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.training.actor_critic import ActorCriticTraining, train
+    from wm_vla_ros.lab.actor_critic_training import ActorCriticTraining, train
+    from wm_vla_ros.progress import bar
 
     training = ActorCriticTraining(steps=steps, seed=seed, threads=threads)
     with bar("training", 1.0) as update:
@@ -277,8 +277,8 @@ def policy_head(
     demonstrations came to. What it gets on held-out episodes is reported before and after, beside the
     recorded actions and standing still.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.training.policy_head import PolicyHeadTraining, train
+    from wm_vla_ros.lab.policy_head_training import PolicyHeadTraining, train
+    from wm_vla_ros.progress import bar
 
     training = PolicyHeadTraining(steps=steps, seed=seed, threads=threads, goal=goal, proximal=proximal)
     with bar("training", 1.0) as update:

@@ -1,1 +1,1 @@
-"""Small worlds in which an idea can be seen whole, in minutes and on one core."""
+"""Research questions, each with a command that answers it. Nothing that a running stack needs is here."""

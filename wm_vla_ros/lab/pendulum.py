@@ -16,11 +16,12 @@ import gymnasium
 import numpy as np
 import torch
 
+from wm_vla_ros.lab.dream import DreamConfig, Dreamer, step
 from wm_vla_ros.lab.dreams import judge
 from wm_vla_ros.lab.episodes import ENVIRONMENT, Episodes, Floats, RandomPlayer, draw_windows, join, play
 from wm_vla_ros.report import Figure, Report, conditions, mean_interval
-from wm_vla_ros.training.dream import DreamConfig, Dreamer, step
-from wm_vla_ros.world_models.rssm_core import Rssm, RssmConfig, State
+from wm_vla_ros.world_models.rssm_config import RssmConfig
+from wm_vla_ros.world_models.rssm_core import Rssm, State
 
 # Starts that the agent is judged on: the same for every seed of the training, and never trained on.
 _JUDGED_SEEDS = range(20)
@@ -152,7 +153,7 @@ def run(
     chance = play(RandomPlayer(settings.seed), _JUDGED_SEEDS)
     judged = judge(trained.model, join([chance, agent]))
     if png is not None:
-        from wm_vla_ros.lab.plot import plot
+        from wm_vla_ros.lab.pendulum_plot import plot
 
         plot(png, trained.experience.returns, settings.random, agent, chance, judged)
     progress(1.0, "")

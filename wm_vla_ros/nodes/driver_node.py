@@ -35,8 +35,8 @@ from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.safety.pace import APART
 from wm_vla_ros.scheduling import keep_to_last_core, request_fifo, settle_heap
 from wm_vla_ros.settings import setting
-from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import TIMESTEP, SimWorld
+from wm_vla_ros.tasks.task import from_instruction
 from wm_vla_ros.types import AppliedAction, Fault, Severity
 
 # Control ticks and joint states come every second step of the loop.

@@ -20,8 +20,8 @@ from wm_vla_ros.planning.calibration import AUTO, choose_runtime
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import SOURCE, MpcCore
 from wm_vla_ros.planning.objective import Weights
-from wm_vla_ros.planning.rehearsal import rehearse
 from wm_vla_ros.planning.samplers import SAMPLERS
+from wm_vla_ros.planning.warm_up import rehearse
 from wm_vla_ros.realtime import LatenessStats, OverrunWatch, Tick, Ticker
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos

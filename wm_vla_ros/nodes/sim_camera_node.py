@@ -23,8 +23,8 @@ from wm_vla_ros.ros.spin import run
 from wm_vla_ros.ros.time import NANO, stamp_key
 from wm_vla_ros.scheduling import leave_a_core, request_fifo
 from wm_vla_ros.settings import setting
-from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS, SimWorld
+from wm_vla_ros.tasks.task import from_instruction
 
 
 @dataclass(frozen=True)

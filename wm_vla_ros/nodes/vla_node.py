@@ -23,11 +23,11 @@ from wm_vla_ros.ros.spin import run
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
 from wm_vla_ros.scheduling import give_way, leave_a_core
 from wm_vla_ros.settings import setting
-from wm_vla_ros.sim.tasks import from_instruction
 from wm_vla_ros.sim.world import CAMERAS
+from wm_vla_ros.tasks.progress import TaskProgress
+from wm_vla_ros.tasks.task import from_instruction
 from wm_vla_ros.types import Fault, LatentGoal, Observation, Severity
 from wm_vla_ros.vla.open_policy import open_policy
-from wm_vla_ros.vla.progress import TaskProgress
 from wm_vla_ros.vla.slow_loop import SlowLoop
 
 SOURCE = "vla"

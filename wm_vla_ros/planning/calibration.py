@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.mpc import MpcCore
 from wm_vla_ros.planning.objective import LatentTracking, Rollouts, TipTracking
-from wm_vla_ros.planning.rehearsal import rehearse, still_observation
 from wm_vla_ros.planning.samplers.noise import KNOTS, spline_basis
+from wm_vla_ros.planning.warm_up import rehearse, still_observation
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.world_models.manifest import ModelRefused
 from wm_vla_ros.world_models.protocol import WorldModel

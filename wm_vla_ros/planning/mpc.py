@@ -21,7 +21,7 @@ from wm_vla_ros.belief.delay import ActuationDelay, DelayEstimate
 from wm_vla_ros.belief.divergence import DivergenceWatch
 from wm_vla_ros.goals.buffer import GoalBuffer
 from wm_vla_ros.goals.path import GroundedPath
-from wm_vla_ros.goals.progress import PathProgress
+from wm_vla_ros.goals.path_progress import PathProgress
 from wm_vla_ros.planning.candidates import check_chunk
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.problem import Formulation, Situation

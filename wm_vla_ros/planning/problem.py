@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.goals.path import GroundedPath
-from wm_vla_ros.goals.progress import PathProgress
+from wm_vla_ros.goals.path_progress import PathProgress
 from wm_vla_ros.planning.candidates import hold, shifted, ticks_since
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.objective import (

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.planning.objective import Objective, Rollouts
 from wm_vla_ros.planning.problem import PlanningProblem
-from wm_vla_ros.planning.rehearsal import still_observation
 from wm_vla_ros.planning.samplers import Solution
 from wm_vla_ros.planning.search import Search
+from wm_vla_ros.planning.warm_up import still_observation
 from wm_vla_ros.types import FloatArray
 from wm_vla_ros.world_models.manifest import Manifest, ModelRefused
 from wm_vla_ros.world_models.protocol import WorldModel

@@ -29,7 +29,7 @@ from wm_vla_ros.types import FloatArray
 from wm_vla_ros.world_models.protocol import WorldModel
 
 if TYPE_CHECKING:
-    from wm_vla_ros.torch_planning.whole_plan import WholePlan
+    from wm_vla_ros.planning.on_device.whole_plan import WholePlan
     from wm_vla_ros.world_models.torch_runtime import TorchWorldModel
 
 
@@ -79,7 +79,7 @@ def _parts_in_torch(
     if isinstance(sampler, Gradient):
         if not hasattr(model, "imagine"):
             raise ValueError("sampler 'gradient' needs the gradient through the model: use runtime 'torch'")
-        from wm_vla_ros.torch_planning.objective import TorchObjective
+        from wm_vla_ros.planning.on_device.torch_objective import TorchObjective
 
         horizon = sampler.config.horizon
         return TorchObjective(cast("TorchWorldModel", model), terms, horizon).gradient, None
@@ -88,6 +88,6 @@ def _parts_in_torch(
     if not isinstance(sampler, Mppi):
         name = type(sampler).__name__.lower()
         raise ValueError(f"runtime 'cuda-graph' plans with mppi_spline or mppi_colored, got {name}")
-    from wm_vla_ros.torch_planning.whole_plan import WholePlan
+    from wm_vla_ros.planning.on_device.whole_plan import WholePlan
 
     return None, WholePlan(cast("TorchWorldModel", model), terms, sampler, seed)

@@ -18,8 +18,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from wm_vla_ros.bringup.orphans import end_with
-from wm_vla_ros.bringup.runner import PARENT_VARIABLE
+from wm_vla_ros.processes import PARENT_VARIABLE, end_with
 from wm_vla_ros.ros.executor import Executor
 from wm_vla_ros.ros.lifecycle import EXIT_FAILED, EXIT_REFUSED, SUCCESS, ManagedNode
 from wm_vla_ros.ros.params import ParameterError

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.layout import APPROACH, REST_HEIGHT
-from wm_vla_ros.sim.tasks import CUBE_SIZE, Task
 from wm_vla_ros.sim.world import SimWorld
+from wm_vla_ros.tasks.task import CUBE_SIZE, Task
 
 # Metres per tick (20 ms), and how fast that may change.
 _FREE_SPEED, _PUSH_SPEED, _SPEED_CHANGE = 0.0035, 0.0025, 0.0012

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_vla_ros.sim.tasks import CUBE_SIZE, CUBES, PADS, Task
+from wm_vla_ros.tasks.task import CUBE_SIZE, CUBES, PADS, Task
 
 # The part of the table that the arm reaches with its tool pointing down, metres in the base frame.
 X_RANGE, Y_RANGE, RADIUS_RANGE = (0.14, 0.285), (-0.145, 0.145), (0.155, 0.295)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.sim.layout import RADIUS_RANGE, X_RANGE, Y_RANGE
-from wm_vla_ros.sim.tasks import CUBES, Task
 from wm_vla_ros.sim.world import SimWorld
+from wm_vla_ros.tasks.task import CUBES, Task
 
 # The travelling cube's centre stays this far from the other cubes', metres: wider than two half diagonals.
 _GAP = 0.040

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.layout import X_RANGE, Y_RANGE, Layout
-from wm_vla_ros.sim.tasks import CUBES
 from wm_vla_ros.sim.world import SimWorld
+from wm_vla_ros.tasks.task import CUBES
 
 _SPEED_CHANGE = 0.0015
 _INNER, _OUTER, _LOWEST, _HIGHEST = 0.125, 0.305, 0.011, 0.14

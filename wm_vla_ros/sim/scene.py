@@ -8,7 +8,7 @@ import numpy as np
 
 from wm_vla_ros.robots.model import robot_mjspec
 from wm_vla_ros.robots.spec import RobotSpec
-from wm_vla_ros.sim.tasks import CUBE_SIZE, CUBES, PADS
+from wm_vla_ros.tasks.task import CUBE_SIZE, CUBES, PADS
 
 if TYPE_CHECKING:
     import mujoco

@@ -12,7 +12,7 @@ from wm_vla_ros.robots.action_map import ActionMap, rotation_matrix
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.sim.layout import REST_HEIGHT, Layout, sample_appearance, sample_layout
 from wm_vla_ros.sim.scene import FRONT, WRIST, scene_model
-from wm_vla_ros.sim.tasks import CUBES, PADS, Task
+from wm_vla_ros.tasks.task import CUBES, PADS, Task
 
 TIMESTEP = 0.002
 CAMERAS = (FRONT, WRIST)

@@ -1,0 +1,1 @@
+"""Training of world models and policies, from data sets to folders in models/."""

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
+from wm_vla_ros.data.sequences import frames
 from wm_vla_ros.training.devices import Devices
-from wm_vla_ros.training.sequences import frames
 from wm_vla_ros.training.world_model_loss import augment
 
 

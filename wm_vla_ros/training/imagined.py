@@ -8,32 +8,16 @@ says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_vla_ros.training.world_model_loss import TargetEncoder
-from wm_vla_ros.world_models.family import LatentWorldModel
+from wm_vla_ros.world_models.family import ImaginedWindow, LatentWorldModel
 
 # Of the actions' noise: deviation, as a share of the recorded actions', and for how many ticks it is held.
 NOISE, HELD = 0.5, 5
-
-
-@dataclass(frozen=True, slots=True)
-class Imagined:
-    """B windows of T ticks that never happened.
-
-    start: (B, D) recorded latents. actions: (B, T, A). latents: (B, T, D) and positions: (B, T, G) as the
-    slow copy imagines them.
-    """
-
-    start: Tensor
-    actions: Tensor
-    latents: Tensor
-    positions: Tensor
 
 
 class Imagining:
@@ -60,11 +44,11 @@ class Imagining:
         self._grounding.follow(model.grounding)
 
     @torch.no_grad()
-    def windows(self, start: Tensor, actions: Tensor) -> Imagined:
+    def windows(self, start: Tensor, actions: Tensor) -> ImaginedWindow:
         """From latents (B, D), under recorded actions (B, T, A) disturbed, within what was recorded."""
         count, ticks = actions.shape[:2]
         noise = torch.randn(count, -(-ticks // HELD), actions.shape[2], device=actions.device)
         held = noise.repeat_interleave(HELD, 1)[:, :ticks]
         disturbed = torch.clamp(actions + held * self._spread, self._low, self._high)
         latents = self._dynamics.encoder.rollout(start, disturbed)  # type: ignore[operator]
-        return Imagined(start, disturbed, latents, self._grounding.encoder(latents))
+        return ImaginedWindow(start, disturbed, latents, self._grounding.encoder(latents))

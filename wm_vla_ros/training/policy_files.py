@@ -18,8 +18,8 @@ from wm_vla_ros.report import Report, as_object
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.types import EE_DELTA
 from wm_vla_ros.vla.keypoint_chunk.modeling_keypoint_chunk import KeypointChunkPolicy
-from wm_vla_ros.vla.manifest import PolicyManifest, describe_files
 from wm_vla_ros.vla.policy import resolve
+from wm_vla_ros.vla.policy_manifest import PolicyManifest, describe_files
 
 
 def save_policy(

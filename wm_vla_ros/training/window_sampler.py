@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
+from wm_vla_ros.data.sequences import columns, frame_stride, grounding_names, positions, window_starts
 from wm_vla_ros.training.devices import Devices
 from wm_vla_ros.training.replay import Replay
-from wm_vla_ros.training.sequences import columns, frame_stride, grounding_names, positions, window_starts
 from wm_vla_ros.training.train_config import Stage, TrainConfig
 from wm_vla_ros.types import EE_ACTION_NAMES
 from wm_vla_ros.world_models.family import Window

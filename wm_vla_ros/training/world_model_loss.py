@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,11 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wm_vla_ros.training.sequences import TIP, columns
-from wm_vla_ros.world_models.family import LatentWorldModel, Window
-
-if TYPE_CHECKING:
-    from wm_vla_ros.training.imagined import Imagined
+from wm_vla_ros.data.sequences import TIP, columns
+from wm_vla_ros.world_models.family import ImaginedWindow, LatentWorldModel, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class Losses:
         tip = (_huber(off[..., self._tip] / self._motion_scale) * each).mean()
         return position, tip, pushed.mean()
 
-    def imagined(self, model: LatentWorldModel, window: Imagined) -> Tensor:
+    def imagined(self, model: LatentWorldModel, window: ImaginedWindow) -> Tensor:
         """The shared terms of imagined windows: a slow copy's rollouts are the truth."""
         config = self.config
         predictions = model.dynamics.rollout(window.start, window.actions)

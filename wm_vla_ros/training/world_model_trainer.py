@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
+from wm_vla_ros.data.sequences import TIP, check_needs, columns, grounding_names, in_metres
 from wm_vla_ros.training.checkpoints import Checkpoint, named, optimiser_tensors, parts, restore_optimiser
 from wm_vla_ros.training.devices import Devices
 from wm_vla_ros.training.frame_latents import FrameLatents
 from wm_vla_ros.training.imagined import Imagining
 from wm_vla_ros.training.run_folder import Entry, RunFolder
-from wm_vla_ros.training.sequences import TIP, check_needs, columns, grounding_names, in_metres
 from wm_vla_ros.training.train_config import Budget, Stage, TrainConfig
 from wm_vla_ros.training.window_sampler import WindowSampler
 from wm_vla_ros.training.world_model_loss import Losses, TargetEncoder

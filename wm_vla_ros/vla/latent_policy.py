@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.types import FloatArray
-from wm_vla_ros.vla.manifest import PolicyRefused
+from wm_vla_ros.vla.policy_manifest import PolicyRefused
 from wm_vla_ros.world_models.actor_critic import Perceptron
 from wm_vla_ros.world_models.manifest import ModelRefused
 from wm_vla_ros.world_models.tensors import read_float32, read_metadata

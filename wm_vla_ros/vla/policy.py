@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wm_vla_ros import paths
 from wm_vla_ros.types import EE_ACTION_DIM, FloatArray
-from wm_vla_ros.vla.manifest import PolicyRefused, read_manifest
+from wm_vla_ros.vla.policy_manifest import PolicyRefused, read_manifest
 
 if TYPE_CHECKING:
     from wm_vla_ros.robots.spec import RobotSpec

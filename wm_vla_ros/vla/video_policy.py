@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wm_vla_ros import world_models
 from wm_vla_ros.types import FloatArray
-from wm_vla_ros.vla.manifest import PolicyRefused
+from wm_vla_ros.vla.policy_manifest import PolicyRefused
 from wm_vla_ros.world_models.manifest import ModelRefused, read_files
 from wm_vla_ros.world_models.registry import find
 from wm_vla_ros.world_models.video_files import MODES, VideoModel

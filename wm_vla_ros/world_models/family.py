@@ -49,6 +49,20 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class ImaginedWindow:
+    """B windows of T ticks that never happened.
+
+    start: (B, D) recorded latents. actions: (B, T, A). latents: (B, T, D) and positions: (B, T, G) as the
+    slow copy imagines them.
+    """
+
+    start: Tensor
+    actions: Tensor
+    latents: Tensor
+    positions: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """What a family exports beside the shared files: a module of one output, example inputs and their names.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from wm_vla_ros.world_models.rssm_core import RssmConfig
+    from wm_vla_ros.world_models.rssm_config import RssmConfig
 
 # No Gaussian latent is surer of itself than this (PlaNet, appendix A).
 _LEAST_STD = 0.1

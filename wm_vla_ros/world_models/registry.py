@@ -1,12 +1,12 @@
-"""World model families by name, and the one way to open a model folder. Imports no torch."""
+"""The one way to open a model folder, by its name. Imports no torch."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wm_vla_ros import paths
+from wm_vla_ros.world_models.families import check_family
 from wm_vla_ros.world_models.manifest import (
     MANIFEST_NAME,
     ModelRefused,
@@ -19,26 +19,6 @@ from wm_vla_ros.world_models.runtimes import open_runtime
 
 if TYPE_CHECKING:
     from wm_vla_ros.robots.spec import RobotSpec
-    from wm_vla_ros.world_models.family import LatentWorldModel
-
-# A family is a module of this package, and its torch model in it; every one exports to the same runtimes.
-FAMILIES = {
-    "latent_dynamics": "LatentDynamics",
-    "implicit": "Implicit",
-    "jepa": "Jepa",
-    "rssm": "RssmWorldModel",
-    "mdn_rnn": "MdnRnn",
-    "video": "Video",
-}
-
-
-def family_class(name: str) -> type[LatentWorldModel]:
-    """The torch model of a family, to train or to run in torch; imports torch.
-
-    Raises ModelRefused for an unknown name, listing the known.
-    """
-    _check_family(name)
-    return getattr(import_module(f"{__package__}.{name}"), FAMILIES[name])
 
 
 def available(folder: Path | None = None) -> tuple[str, ...]:
@@ -84,15 +64,10 @@ def load(
     """
     folder = find(name)
     manifest = read_manifest(folder)
-    _check_family(manifest.family)
+    check_family(manifest.family)
     if robot is not None:
         manifest.check_robot(robot)
     if encoder_id is not None:
         manifest.check_encoder(encoder_id)
     manifest.check_dimensions(latent_dim)
     return open_runtime(manifest, read_files(folder, manifest), runtime)
-
-
-def _check_family(name: str) -> None:
-    if name not in FAMILIES:
-        raise ModelRefused(f"family: expected one of {', '.join(FAMILIES)}, found {name!r}")

@@ -33,7 +33,8 @@ from wm_vla_ros.world_models.latent_beliefs import Belief, Categorical, Gaussian
 from wm_vla_ros.world_models.modules import Encoder, ModelConfig
 from wm_vla_ros.world_models.networks import lower, mlp, remembering, silent
 from wm_vla_ros.world_models.reconstruction import PICTURE, PROPRIO, Decoder
-from wm_vla_ros.world_models.rssm_core import Recurrent, RssmConfig, State
+from wm_vla_ros.world_models.rssm_config import RssmConfig
+from wm_vla_ros.world_models.rssm_core import Recurrent, State
 from wm_vla_ros.world_models.two_hot import TwoHot
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from wm_vla_ros.types import FloatArray
+from wm_vla_ros.world_models.families import family_class
 from wm_vla_ros.world_models.manifest import Manifest, ModelRefused
 from wm_vla_ros.world_models.modules import Transition
 from wm_vla_ros.world_models.onnx_runtime import WEIGHTS_FILE, OnnxWorldModel
-from wm_vla_ros.world_models.registry import family_class
 from wm_vla_ros.world_models.tensors import read_float32
 
 _PREFIX = "dynamics."

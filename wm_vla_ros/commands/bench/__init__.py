@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from wm_vla_ros.commands.bench import planning, processes
+from wm_vla_ros.commands.bench import planning, running
 
 app = typer.Typer(help="Measure speed and regularity.", no_args_is_help=True)
-app.command("loop")(processes.loop_with_stack)
+app.command("loop")(running.loop_with_stack)
 app.command("plan")(planning.plan)
 app.command("delay")(planning.delay)
-app.command("transport")(processes.transport)
-app.command("policy")(processes.slow_policy)
+app.command("transport")(running.transport)
+app.command("policy")(running.slow_policy)

@@ -51,15 +51,15 @@ def plan(
 
     With --runtime: the fast loop's own planner on the trained world model, none of its plans cut short.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.plan_bench.bench import parse_budget, run
+    from wm_vla_ros.bench.plan.bench import parse_budget, run
+    from wm_vla_ros.progress import bar
     from wm_vla_ros.report import Report, conditions, emit
 
     texts = budgets or (_BUDGETS if runtime is None else _RUNTIME_BUDGET)
     chosen = [parse_budget(text) for text in texts.split(",")]
     before = conditions()
     if runtime is not None:
-        from wm_vla_ros.evaluation.plan_bench.runtime import run_runtime
+        from wm_vla_ros.bench.plan.runtime import run_runtime
 
         if png is not None:
             raise ValueError("--png shows return over time, and --runtime measures no return")
@@ -70,7 +70,7 @@ def plan(
     with bar("planners", 1.0) as progress:
         figures = run(chosen, seeds, repeats, workers, progress)
     if png is not None:
-        from wm_vla_ros.evaluation.plan_bench.plot import plot_plans
+        from wm_vla_ros.bench.plan.return_plot import plot_plans
 
         png.parent.mkdir(parents=True, exist_ok=True)
         plot_plans(png, figures)
@@ -119,13 +119,13 @@ def delay(
     Same policy, seeds and simulator for all, in-process under virtual time. The whole table takes hours;
     how long about is said before it begins.
     """
-    from wm_vla_ros.commands.progress import bar
-    from wm_vla_ros.evaluation.closed_loop import parse_seeds
-    from wm_vla_ros.evaluation.delay_bench import DelaySettings, parse_values, run
-    from wm_vla_ros.evaluation.delay_controllers import CONTESTANTS
-    from wm_vla_ros.evaluation.delay_figures import described, figures
-    from wm_vla_ros.evaluation.delay_plot import plot_delay
+    from wm_vla_ros.baselines.delay_bench import DelaySettings, parse_values, run
+    from wm_vla_ros.baselines.delay_controllers import CONTESTANTS
+    from wm_vla_ros.baselines.delay_figures import described, figures
+    from wm_vla_ros.baselines.delay_plot import plot_delay
+    from wm_vla_ros.progress import bar
     from wm_vla_ros.report import Report, emit
+    from wm_vla_ros.rig.closed_loop import parse_seeds
 
     if quick:
         tasks, observation_tasks = "reach,moving,drift", "reach"

@@ -9,7 +9,7 @@ import numpy as np
 from wm_vla_ros.planning.samplers.cem import Cem
 from wm_vla_ros.planning.samplers.gradient import Gradient
 from wm_vla_ros.planning.samplers.icem import Icem
-from wm_vla_ros.planning.samplers.limits import MotionLimits
+from wm_vla_ros.planning.samplers.motion_limits import MotionLimits
 from wm_vla_ros.planning.samplers.mppi import Mppi
 from wm_vla_ros.planning.samplers.noise import KNOTS, colored_basis, spline_basis
 from wm_vla_ros.planning.samplers.sampler import NoFiniteCost, Sampler, SamplerConfig, Solution

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_vla_ros.planning.samplers.limits import MotionLimits
+from wm_vla_ros.planning.samplers.motion_limits import MotionLimits
 from wm_vla_ros.types import FloatArray
 
 Cost = Callable[[FloatArray], NDArray[np.float64]]

@@ -1,0 +1,72 @@
+"""How well this machine keeps time on its own, measured beside whatever runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wm_vla_ros.recording import LATE_SHARE, Span
+from wm_vla_ros.report import Figure
+
+_PERIOD_MS = 20.0
+_PATIENCE = 20.0
+
+
+@dataclass(slots=True)
+class Noise:
+    """late: kind of watcher -> ms it was late, each time. stalls: when a core ran nothing, s, monotonic."""
+
+    late: dict[str, list[float]] = field(default_factory=dict)
+    stalls: list[Span] = field(default_factory=list)
+
+    def figures(self, name: str) -> list[Figure]:
+        """How late, as figures `baseline.{name}_{kind}_…`."""
+        figures = []
+        for kind, values in self.late.items():
+            late = np.array(values)
+            share = float(np.mean(late > LATE_SHARE * _PERIOD_MS))
+            figures += [
+                Figure(f"baseline.{name}_{kind}_p99_ms", float(np.percentile(late, 99)), "ms", len(late)),
+                Figure(f"baseline.{name}_{kind}_max_ms", float(late.max()), "ms", len(late)),
+                Figure(f"baseline.{name}_{kind}_late_ratio", share, "", len(late)),
+            ]
+        return figures
+
+
+@contextmanager
+def machine_watched() -> Iterator[Noise]:
+    """Watch the timer and every core while the block runs; the Noise is filled when it ends."""
+    noise = Noise()
+    cores = [("core", "wm_vla_ros.bench.steal_monitor", [str(core)]) for core in _cores()]
+    watchers = [
+        (kind, subprocess.Popen([sys.executable, "-m", module, *args], stdout=subprocess.PIPE, text=True))
+        for kind, module, args in [("timer", "wm_vla_ros.bench.timer_baseline", []), *cores]
+    ]
+    try:
+        # Their own start-up is a burden that must not fall into what they watch.
+        for _, process in watchers:
+            if process.stdout is None or process.stdout.readline() != "watching\n":
+                raise RuntimeError(f"a watcher of the machine did not start: {process.args}")
+        yield noise
+        for _, process in watchers:
+            process.terminate()
+        for kind, process in watchers:
+            seen = json.loads(process.communicate(timeout=_PATIENCE)[0])
+            noise.late.setdefault(kind, []).extend(seen["late_ms"])
+            noise.stalls.extend(Span(begin, end) for begin, end in seen["stalls"])
+        noise.stalls.sort(key=lambda stall: stall.start)
+    finally:
+        for _, process in watchers:
+            process.kill()
+            process.wait()
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0))

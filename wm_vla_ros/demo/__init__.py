@@ -1,0 +1,1 @@
+"""What `wm-vla demo` does to a running stack, and what it shows of it."""

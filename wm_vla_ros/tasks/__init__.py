@@ -1,0 +1,1 @@
+"""Tasks: what an instruction asks for, when it is done, and how far it is done."""
