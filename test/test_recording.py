@@ -109,7 +109,7 @@ def test_actions_missed_while_the_machine_stood_still_are_told_apart_and_still_c
     assert found["loop.missed_in_stalls"] == 3
 
 
-def test_waiting_for_the_first_thought_is_no_missed_action():
+def test_waiting_for_the_first_inference_is_no_missed_action():
     recording = steady()
     for index in range(60):
         recording.applied[index] = applied(100.0 + DT * index, sequence=-1)

@@ -45,7 +45,7 @@ def test_a_refused_real_time_request_is_one_warning_with_the_cure(monkeypatch):
 
 
 def test_niceness_reaches_every_thread(monkeypatch):
-    """os.nice in one thread left the thread that thinks at normal priority, beside the fast loop."""
+    """os.nice in one thread left the thread that infers at normal priority, beside the fast loop."""
     asked = []
     monkeypatch.setattr(os, "setpriority", lambda _, tid, value: asked.append((tid, value)))
     other = threading.Event()

@@ -95,7 +95,7 @@ def loop_figures(
     plans = np.array([item.plan_ms for item in stats if item.iterations > 0])
     ages = np.array([item.observation_age_ms for item in stats if item.iterations > 0])
     periods = np.diff([item.stamp for item in applied]) * 1e3
-    followed = [span for item in instructions if (span := _followed(applied, item)) is not None]
+    followed = [each for item in instructions if (each := _followed(applied, item)) is not None]
     due = round(sum(item.end - item.start for item in followed) / dt)
     figures = [
         Figure("loop.rate_hz", ticks / seconds, "Hz", ticks),

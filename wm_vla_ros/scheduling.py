@@ -57,7 +57,7 @@ def give_way(niceness: int, fast_priority: int) -> None:
     """Be nice, unless the fast loop goes first by SCHED_FIFO already.
 
     A nice process gives way to every program of the machine: beside two busy ones the policy had a sixteenth
-    of a core, and finished no thought in 20 s. fast_priority: what the fast loop asks for; 0: nothing.
+    of a core, and finished no inference in 20 s. fast_priority: what the fast loop asks for; 0: nothing.
     """
     if not (fast_priority and fifo_permitted()):
         be_nice(niceness)

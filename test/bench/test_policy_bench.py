@@ -24,7 +24,7 @@ class Sleepy:
         return np.zeros((2, 7), np.float32)
 
 
-def test_the_first_thought_does_not_count_and_the_rest_of_the_chunk_is_told() -> None:
+def test_the_first_inference_does_not_count_and_the_rest_of_the_chunk_is_told() -> None:
     policy, done = Sleepy(), []
     figures = bench_policy("x", policy, load_robot("so101"), "touch it", 5, done.append)
     values = {figure.name: figure.value for figure in figures}

@@ -266,13 +266,13 @@ def test_a_second_planner_is_alarmed_about_and_moves_nothing(domain):
     from wm_vla_ros.bringup.client import StackClient
     from wm_vla_ros.bringup.recorder import Recorder
     from wm_vla_ros.ros import convert, qos
-    from wm_vla_ros.ros.time import TimeDoor
+    from wm_vla_ros.ros.time import StampConverter
 
     with StackRunner(part_of_the_stack("", DRIVER), lambda line: None), StackClient() as client:
         client.wait_until_active([DRIVER], 60.0)
         recording = Recorder(client, SPEC, world=False).recording
         plans = client.node.create_publisher(wm.Plan, "plan", qos.LATEST)
-        door, clock = TimeDoor(), MonotonicClock()
+        stamps, clock = StampConverter(), MonotonicClock()
         wait_until(lambda: plans.get_subscription_count() and recording.applied, 20.0, "the driver listens")
 
         def send(sequence: int, writer: str) -> None:
@@ -280,7 +280,7 @@ def test_a_second_planner_is_alarmed_about_and_moves_nothing(domain):
             actions = np.zeros((10, 7))
             actions[:, 6] = 1.0
             plan = Plan(now, sequence, "mpc", now, SPEC.dt, actions)
-            plans.publish(convert.plan_to_msg(plan, door, writer))
+            plans.publish(convert.plan_to_msg(plan, stamps, writer))
 
         for tick in range(25):
             send(tick, "first")

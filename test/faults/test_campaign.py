@@ -25,7 +25,7 @@ from wm_vla_ros.planning.mpc import MpcCore
 from wm_vla_ros.planning.samplers import Sampler
 from wm_vla_ros.realtime import OverrunWatch
 from wm_vla_ros.robots.spec import RobotSpec
-from wm_vla_ros.ros.time import TimeDoor
+from wm_vla_ros.ros.time import StampConverter
 from wm_vla_ros.safety import gate, plan_check
 from wm_vla_ros.safety.arbiter import Arbiter
 from wm_vla_ros.safety.estop import EStop
@@ -148,13 +148,13 @@ def hold_jumps(patch: Patch) -> None:
 
 
 def cached_wall_clock(patch: Patch) -> None:
-    real = TimeDoor.__init__
+    real = StampConverter.__init__
 
-    def init(self: TimeDoor, offset_ns: Callable[[], int]) -> None:
+    def init(self: StampConverter, offset_ns: Callable[[], int]) -> None:
         read_once = offset_ns()
         real(self, lambda: read_once)
 
-    patch.setattr(TimeDoor, "__init__", init)
+    patch.setattr(StampConverter, "__init__", init)
 
 
 def no_pose_sync(patch: Patch) -> None:

@@ -14,7 +14,7 @@ from wm_vla_ros.faults.load_cases import (
     cycles_overrun,
     goal_flood,
     judge_span,
-    long_thoughts,
+    long_inferences,
     run_load,
 )
 from wm_vla_ros.recording import Recording
@@ -38,17 +38,17 @@ def recording(rate: float, seconds: float = 10.0, jump_at: int | None = None) ->
 
 
 class FakeStack:
-    """In the stack's place. grows: MB by the flood. achieved: goals a second. thinks: s to a chunk."""
+    """In the stack's place. grows: MB by the flood. achieved: goals a second. infers: s to a chunk."""
 
-    def __init__(self, rate=50.0, grows=0.5, achieved=1000.0, refuses=True, thinks=0.0) -> None:
-        self.recording, self.client, self.thoughts = Recording(), self, []
-        self._rate, self._grows, self._achieved, self._thinks = rate, grows, achieved, thinks
+    def __init__(self, rate=50.0, grows=0.5, achieved=1000.0, refuses=True, infers=0.0) -> None:
+        self.recording, self.client, self.inferences = Recording(), self, []
+        self._rate, self._grows, self._achieved, self._infers = rate, grows, achieved, infers
         self._refuses = refuses
         self._memory, self._latency = 100.0, 0.0
         self.latencies: list[float] = []
 
     def execute(self, instruction: str, time_limit: float = 0.0) -> FakeStack:
-        self.thoughts.append(load_cases.time.monotonic() + (self._thinks or self._latency + 0.3))
+        self.inferences.append(load_cases.time.monotonic() + (self._infers or self._latency + 0.3))
         return self
 
     def cancel(self) -> None:
@@ -161,15 +161,15 @@ def test_a_flood_that_was_held_back_is_repeated_and_its_harm_counts() -> None:
     assert next(rates, None) is None
 
 
-def test_thoughts_take_each_of_the_times_in_turn_and_none_in_the_end() -> None:
+def test_inferences_take_each_of_the_times_in_turn_and_none_in_the_end() -> None:
     stack = FakeStack()
-    assert [long_thoughts(stack, run).violations for run in range(5)] == [()] * 5
+    assert [long_inferences(stack, run).violations for run in range(5)] == [()] * 5
     assert stack.latencies == [0.2, 0.0, 1.0, 0.0, 3.0, 0.0, 10.0, 0.0, 0.2, 0.0]
 
 
-@pytest.mark.parametrize("thinks", [0.5, 60.0])
-def test_a_slow_loop_that_is_not_slow_or_sends_nothing_is_noticed(thinks: float) -> None:
-    (violation,) = long_thoughts(FakeStack(thinks=thinks), 1).violations
+@pytest.mark.parametrize("infers", [0.5, 60.0])
+def test_a_slow_loop_that_is_not_slow_or_sends_nothing_is_noticed(infers: float) -> None:
+    (violation,) = long_inferences(FakeStack(infers=infers), 1).violations
     assert violation.startswith("1.0 s: the slow loop sent")
 
 
@@ -180,7 +180,7 @@ def test_the_figures_are_those_of_the_worst_run() -> None:
         ("faults.case_25_rate_hz", 49.5),
         ("faults.case_25_growth_mb", 1.2),
     ]
-    assert len(LoadCase(26, "", "", long_thoughts).figures([Load((), 50.0)])) == 1
+    assert len(LoadCase(26, "", "", long_inferences).figures([Load((), 50.0)])) == 1
 
 
 def test_no_stack_is_started_when_no_case_needs_one(monkeypatch) -> None:

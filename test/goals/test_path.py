@@ -63,7 +63,7 @@ def test_a_path_that_folds_is_gone_along_and_not_cut_short(make_goal, linear_mod
     assert path.advance(LINE[20].astype(np.float32), 61.0) == 61.0
 
 
-def test_an_arm_that_stood_still_while_the_policy_thought_begins_at_the_beginning(line) -> None:
+def test_an_arm_that_stood_still_while_the_policy_inferred_begins_at_the_beginning(line) -> None:
     """Entering where the policy meant to be by now would skip the motion in between."""
     for late in (10.0, 10.1, 10.4):
         assert line.entry(LINE[0].astype(np.float32), late) == pytest.approx(0.0, abs=1.0)

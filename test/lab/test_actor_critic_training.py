@@ -19,7 +19,7 @@ from wm_vla_ros.lab import actor_critic_training
 from wm_vla_ros.lab.actor_critic_training import ActorCriticTraining, action_range, learn, train
 from wm_vla_ros.lab.actor_judge import GoalData
 from wm_vla_ros.lab.dream import DreamConfig, Dreamer
-from wm_vla_ros.lab.goal_dream import Errand, GoalDream, rewards
+from wm_vla_ros.lab.goal_dream import GoalConditionedState, GoalDream, rewards
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.types import EE_ACTION_NAMES
 from wm_vla_ros.world_models.actor_critic import ACTOR_CRITIC_FILE
@@ -89,7 +89,7 @@ class TestLearning:
         """To unseen goals, far nearer than it began; and the same start leads to each of them."""
         torch.manual_seed(1)
         goal = torch.rand(50, 3) * 0.3 - 0.15
-        state = Errand(torch.rand(50, 3) * 0.3 - 0.15, goal)
+        state = GoalConditionedState(torch.rand(50, 3) * 0.3 - 0.15, goal)
         before = (state.latent - goal).norm(dim=1)
         for _ in range(10):
             state = learned.model.imagine(state, learned.act(state, sample=False))
@@ -99,13 +99,13 @@ class TestLearning:
     def test_the_critic_knows_far_from_near(self, learned: Dreamer) -> None:
         goal = torch.zeros(3, 3)
         at = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.1, -0.1]])
-        value = learned.critic.value(Errand(at, goal).features)
+        value = learned.critic.value(GoalConditionedState(at, goal).features)
         assert value.tolist() == sorted(value.tolist(), reverse=True)
         assert float(value[0].detach()) > float(value[2].detach()) + 1.0
 
     def test_the_same_seed_gives_the_same_actor(self) -> None:
         training = ActorCriticTraining(steps=5, batch=16, dream=DreamConfig(horizon=3, hidden=8))
-        state = Errand(torch.zeros(4, 3), torch.ones(4, 3))
+        state = GoalConditionedState(torch.zeros(4, 3), torch.ones(4, 3))
         quick = [
             learn(cart(), walks(0), replace(training, seed=seed), lambda *note: None).act(state, sample=False)
             for seed in (0, 0, 1)
@@ -130,7 +130,7 @@ def test_any_family_can_be_dreamed_in(family: str) -> None:
     before = [values.clone() for values in model.dynamics.parameters()]
     first = dreamer.actor.network[-1].weight.detach().clone()
     latent = torch.rand(8, len(weight))
-    dreamer.update(Errand(latent, latent.flip(0)))
+    dreamer.update(GoalConditionedState(latent, latent.flip(0)))
     assert not torch.equal(dreamer.actor.network[-1].weight, first)
     assert all(map(torch.equal, before, model.dynamics.parameters()))
 

@@ -96,12 +96,12 @@ def test_a_push_comes_off_where_the_model_says_so_and_nowhere_else(arm: Imagined
 
 def test_thinking_takes_time(arm: ImaginedArm, spec: RobotSpec) -> None:
     task, still = task_for_seed("reach", 1000), (0.0, 0.0, 0.0)
-    thoughts = []
+    moves = []
     for latency in (0.0, 0.4):
         policy = Towards(spec, still)
         assert not arm.drive(1000, task, policy, Metres(spec.translation_scale), latency).success
-        thoughts.append(len(policy.seen))
-    assert thoughts == [30, 10]
+        moves.append(len(policy.seen))
+    assert moves == [30, 10]
 
 
 def test_another_period_is_refused(arm: ImaginedArm, spec: RobotSpec) -> None:

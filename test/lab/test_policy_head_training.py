@@ -17,7 +17,15 @@ from torch import Tensor
 from wm_vla_ros import world_models
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
 from wm_vla_ros.lab import policy_head_training
-from wm_vla_ros.lab.head_dream import END, PATH, ChunkDream, HeadLearning, Ways, learn, usual_way
+from wm_vla_ros.lab.head_dream import (
+    END,
+    PATH,
+    ChunkDream,
+    DemonstrationPaths,
+    HeadLearning,
+    learn,
+    path_baseline,
+)
 from wm_vla_ros.lab.policy_head_training import PolicyHeadTraining, train
 from wm_vla_ros.robots.proprio import proprio_names
 from wm_vla_ros.training.policy_data import samples_of
@@ -104,21 +112,21 @@ def network() -> KeypointChunkNet:
     return KeypointChunkNet(config)
 
 
-def ways(data: EpisodeArrays, width: int = 6) -> Ways:
+def ways(data: EpisodeArrays, width: int = 6) -> DemonstrationPaths:
     """As if the policy's trunk told the head the state, and the world model's latent were the tip's place."""
     samples = samples_of(data, np.arange(data.episodes), CHUNK)
     features = torch.zeros(len(samples), width)
     features[:, :6] = 5.0 * torch.from_numpy(data.states[samples.rows])
-    return Ways.of(samples, features, data.states[samples.rows, :3])
+    return DemonstrationPaths.of(samples, features, data.states[samples.rows, :3])
 
 
-def dream(seen: Ways, goal: str = PATH) -> ChunkDream:
+def dream(seen: DemonstrationPaths, goal: str = PATH) -> ChunkDream:
     std = torch.tensor([0.3, 0.3, 0.3, 0.0, 0.0, 0.0, 0.0])
     one = torch.ones(A)
-    return ChunkDream(Cart(), torch.zeros(A), std, -one, one, goal, usual_way(seen, goal))  # type: ignore[arg-type]
+    return ChunkDream(Cart(), torch.zeros(A), std, -one, one, goal, path_baseline(seen, goal))  # type: ignore[arg-type]
 
 
-def paid(net: KeypointChunkNet, world: ChunkDream, of: Ways) -> float:
+def paid(net: KeypointChunkNet, world: ChunkDream, of: DemonstrationPaths) -> float:
     with torch.no_grad():
         picks = of.usable
         return float(world.returns(of, picks, world.actions(net.head(of.features[picks])))[0].mean())
@@ -187,7 +195,7 @@ class TestRewards:
         seen = ways(walks(0, 2))
         flat = replace(seen, latents=torch.zeros_like(seen.latents))
         with pytest.raises(ValueError, match="tells none of the frames of an episode apart"):
-            usual_way(flat, PATH)
+            path_baseline(flat, PATH)
 
 
 LEARNING = HeadLearning(steps=150, seed=0, batch=64, learning_rate=3e-3, proximal=0.02, smooth=0.02)

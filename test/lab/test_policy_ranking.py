@@ -120,7 +120,7 @@ def test_faults_do_what_they_say(spec: RobotSpec) -> None:
     assert chunks("deaf", 0.3)[:, 0, 5].mean() == pytest.approx(0.3, abs=0.08)
 
 
-def test_the_same_look_is_the_same_thought(spec: RobotSpec) -> None:
+def test_the_same_observation_is_the_same_chunk(spec: RobotSpec) -> None:
     """Or what a policy does would depend on which process was given the scene."""
     first, second = (FaultyPolicy(Straight(), Fault("noise", 2.0), spec) for _ in range(2))
     one, other = states(2)

@@ -96,7 +96,7 @@ def test_both_loops_together_reach_the_cube(drive) -> None:
         assert 0.1 < result.time < 3.0
         assert result.distance < 0.02
         assert set(result.faults) <= {"rate_limited"}
-        assert result.held_ticks * DT < 0.3  # until the first thought
+        assert result.held_ticks * DT < 0.3  # until the first inference
 
 
 def test_the_policy_alone_reaches_it_too(drive) -> None:
@@ -104,7 +104,7 @@ def test_the_policy_alone_reaches_it_too(drive) -> None:
 
 
 def test_the_latency_is_hidden(drive) -> None:
-    """Thinking while moving against stopping to think, over the same seeds."""
+    """Inferring while moving against stopping for it, over the same seeds."""
     stack, alone = (drive(name, vla_latency=0.3) for name in ("stack", "alone"))
     assert all(result.success for result in stack)
     assert sum(r.time for r in stack) < 0.75 * sum(r.time for r in alone)
@@ -145,7 +145,7 @@ def test_a_controller_that_never_plans_holds_until_time_runs_out(rig) -> None:
     assert np.linalg.norm(tips - tips[0], axis=1).max() < 4e-3
 
 
-def test_a_thought_that_takes_longer_than_it_is_valid_moves_nothing(rig, linear_model, spec) -> None:
+def test_an_inference_that_takes_longer_than_it_is_valid_moves_nothing(rig, linear_model, spec) -> None:
     """2.5 s after its look the goal has expired: refused, and the episode goes on without it."""
     task = replace(task_for_seed("reach", 1000), time_limit=3.0)
     policy = Scripted(rig)

@@ -14,7 +14,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from wm_vla_ros.ros import convert
 from wm_vla_ros.ros.convert import MalformedMessage
-from wm_vla_ros.ros.time import TimeDoor
+from wm_vla_ros.ros.time import StampConverter
 from wm_vla_ros.types import (
     ActionChunk,
     AppliedAction,
@@ -26,7 +26,7 @@ from wm_vla_ros.types import (
     Severity,
 )
 
-DOOR = TimeDoor(lambda: 1_700_000_000_000_000_000)
+DOOR = StampConverter(lambda: 1_700_000_000_000_000_000)
 EPSILON = 5e-9
 
 times = st.floats(1.0, 1e6)

@@ -11,10 +11,10 @@ from wm_vla_ros.robots.proprio import proprio
 from wm_vla_ros.robots.spec import available_robots, load_robot
 from wm_vla_ros.ros import convert
 from wm_vla_ros.ros.observer import Observer
-from wm_vla_ros.ros.time import TimeDoor, no_offset_ns
+from wm_vla_ros.ros.time import StampConverter, no_offset_ns
 from wm_vla_ros.types import AppliedAction, RobotState
 
-DOOR = TimeDoor(no_offset_ns)
+DOOR = StampConverter(no_offset_ns)
 SPEC = load_robot(available_robots()[0])
 
 

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from rclpy.clock import ROSClock
 from rclpy.time import Time as RclpyTime
 
-from wm_vla_ros.ros.time import NANO, RosClock, TimeDoor, no_offset_ns, stamp_key, system_offset_ns
+from wm_vla_ros.ros.time import NANO, RosClock, StampConverter, no_offset_ns, stamp_key, system_offset_ns
 
 stamps = st.builds(Time, sec=st.integers(0, 2**31 - 1), nanosec=st.integers(0, NANO - 1))
 
 
 @given(seconds=st.floats(0.0, 1e7), offset=st.integers(0, 2 * 10**18))
 def test_seconds_survive_the_way_out_and_in(seconds, offset):
-    door = TimeDoor(lambda: offset)
-    assert door.to_seconds(door.to_stamp(seconds)) == pytest.approx(seconds, abs=2e-9)
+    stamps = StampConverter(lambda: offset)
+    assert stamps.to_seconds(stamps.to_stamp(seconds)) == pytest.approx(seconds, abs=2e-9)
 
 
 @given(stamp=stamps)
 def test_without_an_offset_seconds_are_the_stamp(stamp):
-    assert TimeDoor(no_offset_ns).to_seconds(stamp) == pytest.approx(stamp.sec + stamp.nanosec * 1e-9)
+    assert StampConverter(no_offset_ns).to_seconds(stamp) == pytest.approx(stamp.sec + stamp.nanosec * 1e-9)
 
 
 @given(stamp=stamps)
@@ -35,17 +35,17 @@ def test_a_stamp_key_tells_stamps_apart_to_the_nanosecond(stamp):
 def test_a_step_of_the_wall_clock_does_not_age_later_messages():
     """The wall clock is set by an hour between two messages; both still come out on the monotonic axis."""
     wall = {"offset": 1_700_000_000 * NANO}
-    door = TimeDoor(lambda: wall["offset"])
-    first = door.to_seconds(door.to_stamp(100.0))
+    stamps = StampConverter(lambda: wall["offset"])
+    first = stamps.to_seconds(stamps.to_stamp(100.0))
     wall["offset"] += 3600 * NANO
-    second = door.to_seconds(door.to_stamp(100.02))
+    second = stamps.to_seconds(stamps.to_stamp(100.02))
     assert second - first == pytest.approx(0.02, abs=1e-8)
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
 def test_a_time_that_is_not_a_number_makes_no_stamp(seconds):
     with pytest.raises((ValueError, OverflowError)):
-        TimeDoor(no_offset_ns).to_stamp(seconds)
+        StampConverter(no_offset_ns).to_stamp(seconds)
 
 
 def test_the_system_offset_is_steady():

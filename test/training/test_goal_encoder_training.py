@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wm_vla_ros.training.goal_encoder_training import GoalEncoderTraining, Looks, fit, told
+from wm_vla_ros.training.goal_encoder_training import GoalEncoderTraining, GoalImageEncoder, fit, told
 from wm_vla_ros.world_models.manifest import ModelRefused
 from wm_vla_ros.world_models.modules import Vision
 
@@ -40,7 +40,7 @@ def learned() -> tuple[np.ndarray, np.ndarray]:
     )
     data = SimpleNamespace(images={"front": images}, row_frame=np.arange(ROWS))
     vision = {f"0.{name}": value for name, value in Vision(SIZE, SIZE, 16, 8).state_dict().items()}
-    net = Looks(Toy.manifest, vision)
+    net = GoalImageEncoder(Toy.manifest, vision)
     used = np.arange(ROWS - 100)
     training = GoalEncoderTraining(steps=250, batch=32, learning_rate=3e-3)
     fit(net, Toy(), data, used, torch.from_numpy(latents[used]), training)
@@ -69,4 +69,4 @@ def test_vision_of_another_kind_is_refused() -> None:
     with pytest.raises(
         ModelRefused, match="expected the cameras' own convolutions, found '0.trunk.0.weight'"
     ):
-        Looks(Toy.manifest, {"0.body.weight": torch.zeros(1)})
+        GoalImageEncoder(Toy.manifest, {"0.body.weight": torch.zeros(1)})

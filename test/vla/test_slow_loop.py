@@ -1,4 +1,4 @@
-"""A thought: chunk and goal of the same observation, numbered."""
+"""An inference: chunk and goal of the same observation, numbered."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def test_chunk_and_goal_stem_from_the_same_observation() -> None:
     loop = SlowLoop(FakePolicy(), FakeModel(), load_robot("so101"))
     assert loop.cameras == ("front", "wrist")
     seen = Observation(12.5, {"front": np.full((8, 8, 3), 2, np.uint8)}, np.full(18, 3.0))
-    chunk, goal = loop.think(seen, "touch the red cube")
+    chunk, goal = loop.infer(seen, "touch the red cube")
     assert chunk.stamp == goal.stamp == 12.5
     assert chunk.sequence == goal.sequence == 1
     assert goal.encoder_id == "fake-1"
     assert goal.instruction == "touch the red cube"
     # From the encoding of what was seen, one imagined step after the other along the chunk.
     np.testing.assert_allclose(goal.embeddings[:, 0], [3, 5, 7, 9, 11, 13])
-    again, later = loop.think(seen, "touch the red cube")
+    again, later = loop.infer(seen, "touch the red cube")
     assert again.sequence == later.sequence == 2
 
 
-def test_a_thought_that_fails_uses_no_number() -> None:
+def test_an_inference_that_fails_uses_no_number() -> None:
     loop = SlowLoop(FakePolicy(), FakeModel(), load_robot("so101"))
     seen = Observation(1.0, {"front": np.zeros((8, 8, 3), np.uint8)}, np.zeros(18))
     with pytest.raises(ValueError, match="unknown words"):
-        loop.think(seen, "make tea")
-    chunk, _ = loop.think(seen, "touch the red cube")
+        loop.infer(seen, "make tea")
+    chunk, _ = loop.infer(seen, "touch the red cube")
     assert chunk.sequence == 1

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from wm_vla_ros import world_models
 from wm_vla_ros.lab.actor_critic_training import tensors
 from wm_vla_ros.lab.dream import DreamConfig, Dreamer
-from wm_vla_ros.lab.goal_dream import Errand, GoalDream
+from wm_vla_ros.lab.goal_dream import GoalConditionedState, GoalDream
 from wm_vla_ros.world_models.actor_critic import ACTOR_CRITIC_FILE, ActorCritic
 from wm_vla_ros.world_models.manifest import ModelRefused, read_manifest, write_with
 
@@ -51,7 +51,7 @@ def test_numpy_computes_what_torch_learned(manifest, dreamer: Dreamer, stored) -
     rng = np.random.default_rng(1)
     latents, goal = rng.normal(size=(9, D)).astype(np.float32), rng.normal(size=D).astype(np.float32)
     learned = ActorCritic(manifest, save(stored))
-    errand = Errand(torch.from_numpy(latents), torch.from_numpy(np.tile(goal, (9, 1))))
+    errand = GoalConditionedState(torch.from_numpy(latents), torch.from_numpy(np.tile(goal, (9, 1))))
     with torch.no_grad():
         action = dreamer.model.scaled(dreamer.actor(errand.features).mean).numpy()
         value = dreamer.slow_critic.value(errand.features).numpy()

@@ -1,6 +1,6 @@
 """FAULTS 53 to 56: files of a model that are cut, altered, hostile, lying or somewhere else.
 
-Each is refused by `world_models.load`, the door through which every node takes its model, before any of it
+Each is refused by `world_models.load`, by which every node takes its model, before any of it
 is used. What a single check says is tested beside it, in test_files.py and test_manifest.py; checkpoints and
 data sets in test/training.
 """

@@ -1,4 +1,4 @@
-"""How others merge the action chunks of a policy that thinks while the arm moves: baselines of `bench delay`.
+"""How others merge the action chunks of a policy that infers while the arm moves: baselines of `bench delay`.
 
 Rows are numbered by executed actions: row i of a chunk is for the i-th action after its observation. That
 is how LeRobot's asynchronous client numbers them, and how real-time chunking leaves out the rows of its

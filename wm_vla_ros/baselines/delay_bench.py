@@ -146,7 +146,7 @@ def parse_values(name: str, text: str, unit: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """This machine. policy_latency: median seconds of a thought. speed: seconds of work per simulated one."""
+    """This machine. policy_latency: median seconds of an inference. speed: seconds of work per simulated."""
 
     policy_latency: float
     speed: float

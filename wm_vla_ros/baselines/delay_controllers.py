@@ -37,7 +37,7 @@ CONTESTANTS = ("sync", *MERGES, "rollforward", *OURS)
 
 
 def contestant(name: str, policy: Policy, model: WorldModel, spec: RobotSpec, latency: float) -> Contestant:
-    """A new controller of that name; latency: seconds of a thought. Raises ValueError listing the names."""
+    """A new controller of that name; latency: seconds of an inference. Raises ValueError with the names."""
     if name in OURS:
         return TwoLoops(policy, model, spec, latency, OURS[name])
     if name in MERGES:
@@ -84,15 +84,15 @@ class StateRollForward:
 
 
 class AsyncChunks:
-    """The policy thinks without pause, `latency` seconds a time, and its chunks are executed as `merge` says.
+    """The policy infers without pause, `latency` seconds a time, and its chunks are executed as `merge` says.
 
     Chunks are merged as the positions that they lead the commanded tip to, as in the systems that these
     merges come from, whose actions are absolute: a displacement that is skipped would be lost for good, and
     the arm would never close a gap that is shorter than its delay. Rows are numbered by the actions executed
     since their observation. Where the merge leads is followed as fast as ours may follow, and with more
-    acceleration; when the chunks have run out the arm holds. A thought is delivered at a tick, never in the
-    one it was begun in, as by TwoLoops. roll_forward: gives the policy the state that the arm will be in when
-    the chunk arrives; the chunk then begins there. chunk: number of the newest chunk that has arrived.
+    acceleration; when the chunks have run out the arm holds. An inference is delivered at a tick, never in
+    the one it was begun in, as by TwoLoops. roll_forward: gives the policy the state that the arm will be in
+    when the chunk arrives; the chunk then begins there. chunk: number of the newest chunk that has arrived.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class AsyncChunks:
         self.chunk = 0
         self._merge.reset()
         self._newest: Observation | None = None
-        self._thought_about = -np.inf
-        self._thinking: _Thought | None = None
+        self._inferred_from = -np.inf
+        self._inferring: _Thought | None = None
         self._path: Timed | None = None
         self._plan: Plan | None = None
         self._sequence = 0
@@ -135,17 +135,17 @@ class AsyncChunks:
         """Not used."""
 
     def tick(self, now: float) -> Plan | None:
-        thought = self._thinking
-        if thought is not None and now >= thought.ready - 1e-9:
-            self._thinking = None
+        inferred = self._inferring
+        if inferred is not None and now >= inferred.ready - 1e-9:
+            self._inferring = None
             self.chunk += 1
-            self._at = thought.origin + self._moved_since(thought.stamp)
-            self._path = self._merge.merge(thought.path, self._executed())
+            self._at = inferred.origin + self._moved_since(inferred.stamp)
+            self._path = self._merge.merge(inferred.path, self._executed())
         self._plan = self._follow(now)
-        # One image is thought about once: the same chunk twice would weigh double in a merge.
-        if self._thinking is None and self._newest is not None and self._newest.stamp > self._thought_about:
-            self._thinking = self._think(self._newest, now)
-            self._thought_about = self._newest.stamp
+        # One image is inferred from once: the same chunk twice would weigh double in a merge.
+        if self._inferring is None and self._newest is not None and self._newest.stamp > self._inferred_from:
+            self._inferring = self._think(self._newest, now)
+            self._inferred_from = self._newest.stamp
         return self._plan
 
     def _follow(self, now: float) -> Plan | None:

@@ -2,7 +2,7 @@
 
 The same policy, cloned from the same demonstrations, drives every episode. `planning` is the stack: its chunk
 is imagined, tracked and improved upon by MPC. `bc` executes the chunk open loop and looks again when it has
-run out; `bc_ensemble` thinks while it moves and merges its chunks as ACT does.
+run out; `bc_ensemble` infers while it moves and merges its chunks as ACT does.
 """
 
 from __future__ import annotations

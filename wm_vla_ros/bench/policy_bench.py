@@ -1,4 +1,4 @@
-"""`wm-vla bench policy`: how long a slow policy thinks on this machine, and what that leaves of its chunk."""
+"""`wm-vla bench policy`: how long a slow policy takes for a chunk here, and what that leaves of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bench_policy(
 ) -> tuple[Figure, ...]:
     """Figures `name`.latency_p50_ms, _p99_ms and .chunk_left_ms, negative when none of it is left.
 
-    The first thought is not counted: it allocates. Raises what `SlowPolicy.infer` raises.
+    The first inference is not counted: it allocates. Raises what `SlowPolicy.infer` raises.
     """
     rng = np.random.default_rng(0)
     state = proprio(Kinematics(spec), spec.home, spec.home)

@@ -32,7 +32,7 @@ from wm_vla_ros.clock import MonotonicClock
 from wm_vla_ros.realtime import Ticker
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.spin import follow_parent
-from wm_vla_ros.ros.time import NANO, TimeDoor, no_offset_ns
+from wm_vla_ros.ros.time import NANO, StampConverter, no_offset_ns
 from wm_vla_ros.ros.transport import PROFILES, wait_for_no_listener
 from wm_vla_ros.scheduling import SWITCH_INTERVAL
 from wm_vla_ros.types import LatentGoal
@@ -84,7 +84,7 @@ def speak(node: Node, job: Mapping[str, Any]) -> dict[str, int]:
 
 def _maker(kind: str, shape: list[int]) -> Callable[[int], Any]:
     """Makes the message with a number, stamped with the monotonic time of its making."""
-    door, rng = TimeDoor(no_offset_ns), np.random.default_rng(0)
+    stamps, rng = StampConverter(no_offset_ns), np.random.default_rng(0)
     if kind == "image":
         pixels = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
 
@@ -97,7 +97,7 @@ def _maker(kind: str, shape: list[int]) -> Callable[[int], Any]:
 
     def goal(number: int) -> wm.LatentGoal:
         made = LatentGoal(time.monotonic(), number, "touch the red cube", "encoder", path, 0.02, 1.0)
-        return convert.goal_to_msg(made, door)
+        return convert.goal_to_msg(made, stamps)
 
     return goal
 

@@ -28,7 +28,7 @@ from wm_vla_msgs.action import ExecuteInstruction
 from wm_vla_ros.clock import MonotonicClock
 from wm_vla_ros.recording import Span
 from wm_vla_ros.ros.executor import Executor
-from wm_vla_ros.ros.time import TimeDoor
+from wm_vla_ros.ros.time import StampConverter
 
 OUTCOMES = {
     value: name.lower()
@@ -231,7 +231,7 @@ class Execution:
             self._outcome.set_result(Outcome("rejected", text, 0.0))
             return
         self._handle = handle
-        self._accepted_at = TimeDoor().to_seconds(handle.stamp)
+        self._accepted_at = StampConverter().to_seconds(handle.stamp)
         handle.get_result_async().add_done_callback(self._on_result)
         if self._cancel_asked:
             handle.cancel_goal_async()

@@ -14,7 +14,7 @@ from wm_vla_ros.bringup.client import StackClient
 from wm_vla_ros.bringup.stack import FAST
 from wm_vla_ros.clock import Clock, MonotonicClock
 from wm_vla_ros.ros import convert, qos
-from wm_vla_ros.ros.time import TimeDoor
+from wm_vla_ros.ros.time import StampConverter
 from wm_vla_ros.types import LatentGoal
 
 _POLL = 0.05
@@ -42,13 +42,13 @@ def follow_goal(
     make_goal: of the time, s, at which it is given. until: of the imagined tip (3,) m, ends the wait. Raises
     TimeoutError when no planner listens to goals.
     """
-    clock, door = clock or MonotonicClock(), TimeDoor()
+    clock, stamps = clock or MonotonicClock(), StampConverter()
     publisher = client.node.create_publisher(wm.LatentGoal, "latent_goal", qos.LATEST)
     plans, newest = 0, None
 
     def heard(message: wm.LoopStats) -> None:
         nonlocal plans, newest
-        stats = convert.stats_from_msg(message, door)
+        stats = convert.stats_from_msg(message, stamps)
         if stats.stamp >= given and stats.iterations > 0 and len(stats.imagined_tip):
             plans, newest = plans + 1, stats.imagined_tip[-1]
 
@@ -62,12 +62,12 @@ def follow_goal(
     given = clock.now()
     client.listen(wm.LoopStats, "loop_stats", qos.REPORT, heard)
     goal = make_goal(given)
-    publisher.publish(convert.goal_to_msg(goal, door))
+    publisher.publish(convert.goal_to_msg(goal, stamps))
     try:
         while clock.now() < given + seconds and not (newest is not None and until(newest)):
             clock.sleep_until(clock.now() + _POLL)
     finally:
-        publisher.publish(convert.withdrawal(goal.instruction, clock.now(), door))
+        publisher.publish(convert.withdrawal(goal.instruction, clock.now(), stamps))
     return Followed(plans, newest)
 
 

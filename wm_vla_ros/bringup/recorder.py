@@ -15,7 +15,7 @@ from wm_vla_ros.recording import Moment, Recording
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.pairing import Pairing
-from wm_vla_ros.ros.time import TimeDoor
+from wm_vla_ros.ros.time import StampConverter
 
 
 class Recorder:
@@ -34,13 +34,13 @@ class Recorder:
     ) -> None:
         self.recording = Recording()
         self._spec = spec
-        self._door = TimeDoor()
+        self._stamps = StampConverter()
         self._on_moment = on_moment
         self._pairing = Pairing()
-        door, record = self._door, self.recording
+        stamps, record = self._stamps, self.recording
 
-        def keep(items: list[Any], read: Callable[[Any, TimeDoor], Any]) -> Callable[[Any], None]:
-            return lambda message: items.append(read(message, door))
+        def keep(items: list[Any], read: Callable[[Any, StampConverter], Any]) -> Callable[[Any], None]:
+            return lambda message: items.append(read(message, stamps))
 
         client.listen(wm.LoopStats, "loop_stats", qos.HISTORY, keep(record.stats, convert.stats_from_msg))
         client.listen(
@@ -63,7 +63,7 @@ class Recorder:
         joints, objects = pair
         by_name = dict(zip(joints.name, joints.position, strict=True))
         moment = Moment(
-            self._door.to_seconds(joints.header.stamp),
+            self._stamps.to_seconds(joints.header.stamp),
             np.array([by_name[name] for name in self._spec.joint_names]),
             convert.poses_from_msg(objects),
         )

@@ -177,7 +177,7 @@ def _simulation() -> StackKind:
         ),
         Argument("policy", str, "LeRobot policy: name in models/, folder or hub id", ((SLOW, "policy"),)),
         Argument("vla_latency", float, "extra latency of the slow loop, s", ((SLOW, "vla_latency"),)),
-        Argument("vla_rate", float, "thoughts per second of the slow loop, at most", ((SLOW, "rate"),)),
+        Argument("vla_rate", float, "inferences per second of the slow loop, at most", ((SLOW, "rate"),)),
         Argument("rate", float, "plans per second, a multiple of the control rate", ((FAST, "rate"),)),
         Argument(
             "realtime",

@@ -1,4 +1,4 @@
-"""Looks at a running stack from outside: what its driver wrote, which plans and faults went by."""
+"""GoalImageEncoder at a running stack from outside: what its driver wrote, which plans and faults went by."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wm_vla_msgs import msg as wm
 from wm_vla_msgs.action import ExecuteInstruction
 from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.executor import Executor
-from wm_vla_ros.ros.time import TimeDoor
+from wm_vla_ros.ros.time import StampConverter
 from wm_vla_ros.types import AppliedAction, Fault, Plan
 
 _POLL = 0.005
@@ -35,7 +35,7 @@ class GraphWatch:
         self.applied: list[AppliedAction] = []
         self.faults: list[Fault] = []
         self.plans: list[Plan] = []
-        self._door = TimeDoor()
+        self._stamps = StampConverter()
         self._context = Context()
         self._context.init()
         self._node = Node("watch", namespace=namespace, context=self._context)
@@ -86,10 +86,10 @@ class GraphWatch:
         return True
 
     def _on_applied(self, message: wm.AppliedAction) -> None:
-        self.applied.append(convert.applied_from_msg(message, self._door))
+        self.applied.append(convert.applied_from_msg(message, self._stamps))
 
     def _on_fault(self, message: wm.Fault) -> None:
-        self.faults.append(convert.fault_from_msg(message, self._door))
+        self.faults.append(convert.fault_from_msg(message, self._stamps))
 
     def _on_plan(self, message: wm.Plan) -> None:
-        self.plans.append(convert.plan_from_msg(message, self._door))
+        self.plans.append(convert.plan_from_msg(message, self._stamps))

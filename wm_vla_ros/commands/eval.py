@@ -35,7 +35,7 @@ def tasks(
         defaults().world_model
     ),
     vla_latency: Annotated[
-        float, typer.Option(min=0.0, max=10.0, help="Seconds that a thought takes.")
+        float, typer.Option(min=0.0, max=10.0, help="Seconds that an inference takes.")
     ] = 0.1,
     observation_delay: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Seconds from camera to loop.")
@@ -188,7 +188,7 @@ def planning_vs_bc(
         defaults().world_model
     ),
     vla_latency: Annotated[
-        float, typer.Option(min=0.0, max=10.0, help="Seconds that a thought takes.")
+        float, typer.Option(min=0.0, max=10.0, help="Seconds that an inference takes.")
     ] = 0.1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
     png: PngFlag = None,
@@ -225,7 +225,7 @@ def policies(
     episodes: EpisodesFlag = 12,
     starts: Annotated[int, typer.Option(min=10, help="Observations of each task to imagine from.")] = 200,
     vla_latency: Annotated[
-        float, typer.Option(min=0.0, max=10.0, help="Seconds that a thought takes.")
+        float, typer.Option(min=0.0, max=10.0, help="Seconds that an inference takes.")
     ] = 0.1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
     png: PngFlag = None,

@@ -1,6 +1,6 @@
 """An arm in memory, for tests and fault campaigns: it follows its target at once, or fails on demand.
 
-Sentinel targets make it fail, so that a failure is provoked through the same door as a motion: as long as
+Sentinel targets make it fail, so that a failure is provoked through the same call as a motion: as long as
 the first joint's last target is one of the constants below, the arm behaves as the constant says.
 """
 

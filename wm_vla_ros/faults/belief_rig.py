@@ -71,7 +71,7 @@ class BeliefRig:
 
     rng: for the injection; everything else depends on the seed alone, so `twin` repeats the run without it.
     deliver: what the joint measurements of one tick become on their way; an injection replaces it.
-    think: s that a cycle of the planner takes; likewise. results: of the planner's cycles, in order.
+    planning_time: s that a cycle of the planner takes; likewise. results: of the planner's cycles, in order.
     measured_at: stamp of the newest joint measurement that the planner's side has taken, s.
     violations: what broke.
     """
@@ -85,7 +85,7 @@ class BeliefRig:
         self.model = TipModel(spec)
         self.core = MpcCore(self.model, spec, MpcConfig(), seed, timer=lambda: 0.0)  # type: ignore[arg-type]
         self.deliver: Callable[[list[RobotState]], list[RobotState]] = lambda states: states
-        self.think: Callable[[], float] = lambda: 0.003
+        self.planning_time: Callable[[], float] = lambda: 0.003
         self.violations: list[str] = []
         self.faults: list[Fault] = []
         self.results: list[TickResult] = []
@@ -235,7 +235,7 @@ class BeliefRig:
         self.clock.sleep_until(begin)
         result = self.core.tick(begin)
         self.results.append(result)
-        self._busy_until = end = begin + self.think()
+        self._busy_until = end = begin + self.planning_time()
         if result.plan is not None:
             self._underway.append((end, result.plan))
         for fault in result.faults:

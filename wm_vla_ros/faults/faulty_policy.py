@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FAULTS = {
     "gain": (2.0, "motion times SIZE"),
     "bias": (5.0, "SIZE mm per tick to the left, always"),
-    "noise": (20.0, "SIZE mm per tick in a direction that every thought draws anew"),
-    "deaf": (1.0, "that share of thoughts is about another instruction"),
+    "noise": (20.0, "SIZE mm per tick in a direction that every inference draws anew"),
+    "deaf": (1.0, "that share of inference is about another instruction"),
 }
 
 
@@ -59,7 +59,7 @@ def parse(name: str) -> tuple[str, Fault | None]:
 
 
 class FaultyPolicy:
-    """`policy` with a fault. What is drawn depends on the observation alone: the same look, the same thought.
+    """`policy` with a fault. What is drawn depends on the observation alone: same observation, same chunk.
 
     instructions: those that a deaf policy mistakes the given one for. spec: gives the scale of actions.
     """

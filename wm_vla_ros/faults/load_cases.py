@@ -1,4 +1,4 @@
-"""Cases that load the running stack instead of ending a process: lost time, floods of goals, long thoughts.
+"""Cases that load the running stack instead of ending a process: lost time, floods of goals, long inference.
 
 The fast loop must go on at its rate, or say that it does not. What else is judged is what its driver says it
 wrote, as in fault_graph.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 LEAST_RATE = 49.0  # Hz
 MOST_GROWTH = 5.0  # MB
 FLOOD_RATE, FLOOD_SECONDS = 1000.0, 8.0
-THOUGHTS = (0.2, 1.0, 3.0, 10.0)  # s
+INFERENCE_SECONDS = (0.2, 1.0, 3.0, 10.0)  # s
 _MEGABYTE = 1e6
 _WORDS = tuple(INSTRUCTIONS)
 _FLOODS, _OF_THE_FLOOD = 5, 0.95  # attempts at one that is as strong as it should be
@@ -89,7 +89,7 @@ class LoadedStack:
         self._runner = runner
         self._model = world_models.load(defaults().world_model, robot=self._spec)
         self.recording: Recording = Recorder(client, self._spec, world=False).recording
-        self.thoughts: list[float] = []  # when the slow loop sent what it had thought of, s
+        self.inferences: list[float] = []  # when the slow loop sent what it had inferred, s
         self._goals = client.node.create_publisher(wm.LatentGoal, "latent_goal", qos.LATEST)
         client.listen(wm.ActionChunk, "action_chunk", qos.LATEST, self._on_chunk)
         self._sequence = 0
@@ -129,16 +129,16 @@ class LoadedStack:
 
     def _send_goals(self, seconds: float, rate: float) -> float:
         from wm_vla_ros.ros import convert
-        from wm_vla_ros.ros.time import TimeDoor
+        from wm_vla_ros.ros.time import StampConverter
 
-        door = TimeDoor()
-        kinds = [convert.goal_to_msg(goal, door) for goal in self._flood_goals()]
+        stamps = StampConverter()
+        kinds = [convert.goal_to_msg(goal, stamps) for goal in self._flood_goals()]
         begun, sent = time.monotonic(), 0
         while (now := time.monotonic()) < begun + seconds:
             message = kinds[sent % len(kinds)]
             self._sequence += 1
             message.sequence = self._sequence
-            message.header.stamp = door.to_stamp(now)
+            message.header.stamp = stamps.to_stamp(now)
             self._goals.publish(message)
             sent += 1
             time.sleep(max(0.0, begun + sent / rate - time.monotonic()))
@@ -158,7 +158,7 @@ class LoadedStack:
         yield replace(good, encoder_id="another")
 
     def _on_chunk(self, message: object) -> None:
-        self.thoughts.append(time.monotonic())
+        self.inferences.append(time.monotonic())
 
 
 def judge_span(
@@ -229,21 +229,21 @@ def _flooded(stack: LoadedStack, run: int) -> tuple[float, Load]:
     return achieved, Load(tuple(violations), rate, growth)
 
 
-def long_thoughts(stack: LoadedStack, run: int) -> Load:
+def long_inferences(stack: LoadedStack, run: int) -> Load:
     """Case 26."""
-    thought = THOUGHTS[run % len(THOUGHTS)]
-    stack.client.set_parameters(SLOW, vla_latency=thought)
+    seconds = INFERENCE_SECONDS[run % len(INFERENCE_SECONDS)]
+    stack.client.set_parameters(SLOW, vla_latency=seconds)
     start = time.monotonic()
-    execution = stack.client.execute(_WORDS[run % len(_WORDS)], time_limit=thought + 8.0)
-    stack.wait(thought + 3.0)
+    execution = stack.client.execute(_WORDS[run % len(_WORDS)], time_limit=seconds + 8.0)
+    stack.wait(seconds + 3.0)
     end = time.monotonic()
     execution.cancel()
-    came = [round(at - start, 2) for at in stack.thoughts if start <= at <= end]
+    came = [round(at - start, 2) for at in stack.inferences if start <= at <= end]
     violations, rate = stack.judged(start, end)
     stack.client.set_parameters(SLOW, vla_latency=0.0)
-    if not came or came[0] < thought:
+    if not came or came[0] < seconds:
         violations.append(f"the slow loop sent something after {came[:3]} s")
-    return Load(tuple(f"{thought} s: {text}" for text in violations), rate)
+    return Load(tuple(f"{seconds} s: {text}" for text in violations), rate)
 
 
 CASES = (
@@ -261,9 +261,9 @@ CASES = (
     ),
     LoadCase(
         26,
-        f"slow loop takes {', '.join(f'{each:g}' for each in THOUGHTS)} s longer, in turns",
+        f"slow loop takes {', '.join(f'{each:g}' for each in INFERENCE_SECONDS)} s longer, in turns",
         f"fast loop >= {LEAST_RATE:.0f} Hz throughout",
-        long_thoughts,
+        long_inferences,
     ),
 )
 

@@ -26,7 +26,7 @@ _ABOUT = 0.002
 class GroundedPath:
     """A goal's path through the world model's grounding head.
 
-    latents: (S, D). latent_weight: (D,) or one for all. grounded: (S, G) metres. haste: the greater pace.
+    latents: (S, D). latent_weight: (D,) or one for all. grounded: (S, G) metres. max_pace: the greater pace.
     pace: (S,) path ticks that may pass per control tick, fewer where the path is imagined to touch something.
     """
 
@@ -40,7 +40,7 @@ class GroundedPath:
         self.tip = [names.index(f"tip.{axis}") for axis in "xyz"]
         self.cubes = [i for i, name in enumerate(names) if "cube" in name]
         self._approached = self._nearest_object()
-        self.haste = pace
+        self.max_pace = pace
         self.pace = self._paces(pace, contact_pace)
 
     @property
@@ -58,7 +58,7 @@ class GroundedPath:
         and not the nearest: a path that leads up and down again is near itself, and its beginning is the
         part that must not be skipped.
         """
-        last = int(min(self.steps - 1, np.ceil(self.haste * self.progress_at(now)) + _AHEAD))
+        last = int(min(self.steps - 1, np.ceil(self.max_pace * self.progress_at(now)) + _AHEAD))
         distance = np.linalg.norm(self.grounded[: last + 1, self.tip] - tip, axis=1)
         return float(np.argmax(distance <= distance.min() + _ABOUT))
 

@@ -20,7 +20,7 @@ from wm_vla_ros.data.lerobot_reader import EpisodeArrays, concatenate, load_epis
 from wm_vla_ros.data.sequences import split
 from wm_vla_ros.lab.actor_judge import GoalData, figures
 from wm_vla_ros.lab.dream import Actor, Critic, DreamConfig, Dreamer, step
-from wm_vla_ros.lab.goal_dream import Errand, GoalDream, rewards
+from wm_vla_ros.lab.goal_dream import GoalConditionedState, GoalDream, rewards
 from wm_vla_ros.report import Figure, Report, as_object, conditions
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.types import FloatArray
@@ -141,7 +141,7 @@ def learn(dream: GoalDream, data: GoalData, training: ActorCriticTraining, progr
     dreamer = Dreamer(dream, training.dream)
     for number in range(training.steps):
         first, goal = data.errands(training.batch, rng)
-        value = dreamer.update(Errand(latents[first], latents[goal]))
+        value = dreamer.update(GoalConditionedState(latents[first], latents[goal]))
         if number % 50 == 0:
             progress(number / training.steps, f"dreaming: return {value:.1f}")
     return dreamer
@@ -166,7 +166,7 @@ def imitate(
     latents, actions = torch.from_numpy(goals.latents), torch.from_numpy(data.expert_actions[goals.row])
     for number in range(training.steps):
         first, goal = goals.errands(training.batch, rng)
-        done = dream.scaled(actor(Errand(latents[first], latents[goal]).features).mean)
+        done = dream.scaled(actor(GoalConditionedState(latents[first], latents[goal]).features).mean)
         wanted = torch.maximum(torch.minimum(actions[first], dream.high), dream.low)
         size = (dream.high - dream.low).clamp_min(_UNUSED)
         step(F.smooth_l1_loss(done / size, wanted / size), actor, optimiser, training.dream.clip)
@@ -175,7 +175,9 @@ def imitate(
 
     def act(start: FloatArray, goal: FloatArray) -> FloatArray:
         with torch.no_grad():
-            return dream.scaled(actor(Errand(*map(torch.from_numpy, (start, goal))).features).mean).numpy()
+            return dream.scaled(
+                actor(GoalConditionedState(*map(torch.from_numpy, (start, goal))).features).mean
+            ).numpy()
 
     return act
 

@@ -21,7 +21,7 @@ from wm_vla_ros.world_models.modules import Transition
 SCALE, NEAR = 0.05, 0.003
 
 
-class Errand(NamedTuple):
+class GoalConditionedState(NamedTuple):
     """Where the arm is and where it is to go: latents (..., D) both."""
 
     latent: Tensor
@@ -34,7 +34,7 @@ class Errand(NamedTuple):
 
 
 class DreamSizes(NamedTuple):
-    """features: of an `Errand`."""
+    """features: of an `GoalConditionedState`."""
 
     features: int
     action_dim: int
@@ -69,13 +69,13 @@ class GoalDream(nn.Module):
         """The robot's action (..., A) for one in [-1, 1]."""
         return self.low + (0.5 + 0.5 * action) * (self.high - self.low)
 
-    def imagine(self, state: Errand, action: Tensor) -> Errand:
-        return Errand(self.dynamics(state.latent, self.scaled(action)), state.goal)
+    def imagine(self, state: GoalConditionedState, action: Tensor) -> GoalConditionedState:
+        return GoalConditionedState(self.dynamics(state.latent, self.scaled(action)), state.goal)
 
-    def reward(self, state: Errand) -> Tensor:
+    def reward(self, state: GoalConditionedState) -> Tensor:
         return rewards(self.ground(state.latent), self.ground(state.goal))
 
-    def going_on(self, state: Errand) -> Tensor:
+    def going_on(self, state: GoalConditionedState) -> Tensor:
         """1: the distance is to stay small, and a recording that ends has not changed the world."""
         return torch.ones_like(state.latent[..., 0])
 

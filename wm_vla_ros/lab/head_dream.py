@@ -31,7 +31,7 @@ _CLIP = 1.0
 
 
 @dataclass(frozen=True)
-class Ways:
+class DemonstrationPaths:
     """F frames of successful demonstrations, what two frozen networks make of them, and where they lead.
 
     samples: the frames, in order. features: (F, N) as the policy's head is told. latents: (F, D) of the world
@@ -44,7 +44,7 @@ class Ways:
     clear: NDArray[np.int64]
 
     @classmethod
-    def of(cls, samples: ChunkSamples, features: Tensor, latents: FloatArray) -> Ways:
+    def of(cls, samples: ChunkSamples, features: Tensor, latents: FloatArray) -> DemonstrationPaths:
         return cls(samples, features, torch.from_numpy(latents), _clear_ticks(samples))
 
     @property
@@ -109,7 +109,9 @@ class ChunkDream:
         """(...) for being at `latents` (..., D) when `goals` (..., D) are asked for."""
         return -rounded(latents, goals, _NEAR * self.usual) / self.usual
 
-    def returns(self, ways: Ways, picks: NDArray[np.int64], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def returns(
+        self, ways: DemonstrationPaths, picks: NDArray[np.int64], actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Of actions (B, chunk, A): summed rewards (B,), imagined latents and goals (B, chunk, D)."""
         goals, counts = ways.goals(picks, self.goal)
         imagined = self.dynamics.rollout(ways.latents[picks], actions)
@@ -121,7 +123,7 @@ def rounded(latents: Tensor, goals: Tensor, near: float) -> Tensor:
     return ((latents - goals).square().mean(-1) + near**2).sqrt() - near
 
 
-def usual_way(ways: Ways, kind: str) -> float:
+def path_baseline(ways: DemonstrationPaths, kind: str) -> float:
     """Mean distance from frames to their goals. Raises ValueError when the latents of no episode differ."""
     picks = ways.usable
     total, count = 0.0, 0
@@ -150,7 +152,7 @@ class HeadLearning:
 def learn(
     net: KeypointChunkNet,
     dream: ChunkDream,
-    ways: Ways,
+    ways: DemonstrationPaths,
     learning: HeadLearning,
     progress: Callable[[float, str], None] = lambda share, note: None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""A policy that looks, thinks and acts in a world model, over and over: what would come of driving with it.
+"""A policy that sees, infers and acts in a world model, over and over: what would come of driving with it.
 
 A policy looks at images, and most families cannot draw. So the scene's own renderer shows what is imagined:
 the arm, whose motion in free space is no question, where its simulated servos take it, and the cubes where
@@ -48,8 +48,8 @@ class ImaginedArm:
     ) -> Imagined:
         """The scene of `seed`, driven as `controllers.PolicyAlone` drives: chunks open loop, one by one.
 
-        latency: seconds that the arm stands for every thought. Raises ValueError when the policy's period is
-        not the model's, or the model does not ground what the task is about.
+        latency: seconds that the arm stands for every inference. Raises ValueError when the policy's period
+        is not the model's, or the model does not ground what the task is about.
         """
         if abs(policy.dt - model.dt) > 1e-6:
             raise ValueError(f"the policy's period is {policy.dt} s, that of the world model {model.dt} s")

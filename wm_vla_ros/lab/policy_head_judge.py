@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wm_vla_ros.data.bootstrap import mean
 from wm_vla_ros.judging.encodings import things
-from wm_vla_ros.lab.head_dream import ChunkDream, Ways
+from wm_vla_ros.lab.head_dream import ChunkDream, DemonstrationPaths
 from wm_vla_ros.report import Figure
 from wm_vla_ros.world_models.protocol import WorldModel
 
@@ -18,7 +18,12 @@ _BATCH = 256
 
 
 def figures(
-    before: Tensor, after: Tensor, dream: ChunkDream, ways: Ways, model: WorldModel, deviation: Tensor
+    before: Tensor,
+    after: Tensor,
+    dream: ChunkDream,
+    ways: DemonstrationPaths,
+    model: WorldModel,
+    deviation: Tensor,
 ) -> tuple[Figure, ...]:
     """Of up to 2000 frames, evenly spread. before, after: (F, chunk, A) normalised, of all frames of `ways`.
 
@@ -61,7 +66,7 @@ def figures(
 
 @torch.no_grad()
 def _imagined(
-    dream: ChunkDream, ways: Ways, model: WorldModel, picks: NDArray[np.int64], actions: Tensor
+    dream: ChunkDream, ways: DemonstrationPaths, model: WorldModel, picks: NDArray[np.int64], actions: Tensor
 ) -> tuple[NDArray, NDArray]:
     """Returns (n,), and (n, G) metres from the goal after the last tick that counts."""
     returns, apart = [], []

@@ -22,7 +22,15 @@ from wm_vla_ros.data.lerobot_reader import EpisodeArrays
 from wm_vla_ros.data.sequences import split
 from wm_vla_ros.judging.encodings import check_layout, encode_rows
 from wm_vla_ros.lab.actor_critic_training import action_range
-from wm_vla_ros.lab.head_dream import GOALS, PATH, ChunkDream, HeadLearning, Ways, learn, usual_way
+from wm_vla_ros.lab.head_dream import (
+    GOALS,
+    PATH,
+    ChunkDream,
+    DemonstrationPaths,
+    HeadLearning,
+    learn,
+    path_baseline,
+)
 from wm_vla_ros.lab.policy_head_judge import figures
 from wm_vla_ros.report import Figure, Report, conditions
 from wm_vla_ros.robots.spec import load_robot
@@ -106,7 +114,7 @@ def train(
         std,
         *map(torch.from_numpy, (low, high)),
         training.goal,
-        usual_way(seen, training.goal),
+        path_baseline(seen, training.goal),
     )
     before = _chunks(net, unseen)
     learn(net.model, dream, seen, training.learning, lambda share, note: progress(0.4 + 0.55 * share, note))
@@ -205,7 +213,7 @@ def _look(
     model: TorchWorldModel,
     samples: ChunkSamples,
     progress: Progress,
-) -> Ways:
+) -> DemonstrationPaths:
     """Let policy and world model look at every frame, once."""
     features, latents = [], []
     for start in range(0, len(samples), _BATCH):
@@ -213,11 +221,11 @@ def _look(
         features.append(policy.features(prepare(samples.batch(picks), dict(stats), "cpu")))
         latents.append(encode_rows(model, samples.data, samples.rows[picks]))
         progress(0.4 * start / len(samples), "looking at the frames")
-    return Ways.of(samples, torch.cat(features), np.concatenate(latents))
+    return DemonstrationPaths.of(samples, torch.cat(features), np.concatenate(latents))
 
 
 @torch.no_grad()
-def _chunks(policy: KeypointChunkPolicy, ways: Ways) -> Tensor:
+def _chunks(policy: KeypointChunkPolicy, ways: DemonstrationPaths) -> Tensor:
     return torch.cat([policy.model.head(part) for part in ways.features.split(4096)])
 
 

@@ -148,7 +148,7 @@ def _by_task(what: Ranking, starts: Starts, values: Sequence[NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class _Arena:
-    """robot: its name. latency: of a policy's thought, seconds."""
+    """robot: its name. latency: of an inference, seconds."""
 
     robot: str
     cameras: tuple[str, ...]

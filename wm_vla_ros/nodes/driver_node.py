@@ -28,7 +28,7 @@ from wm_vla_ros.ros import convert, qos
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.services import create_trigger
 from wm_vla_ros.ros.spin import run
-from wm_vla_ros.ros.time import TimeDoor, no_offset_ns
+from wm_vla_ros.ros.time import StampConverter, no_offset_ns
 from wm_vla_ros.ros.transport import wait_for_no_listener
 from wm_vla_ros.safety.estop import default_latch_file
 from wm_vla_ros.safety.faults import FaultCode, FaultReporter
@@ -73,7 +73,10 @@ class DriverNode(ManagedNode[Settings]):
     def configure(self) -> None:
         settings = self.settings
         if settings.publish_clock:
-            self.clock, self.door = ScaledClock(MonotonicClock(), settings.speed), TimeDoor(no_offset_ns)
+            self.clock, self.stamps = (
+                ScaledClock(MonotonicClock(), settings.speed),
+                StampConverter(no_offset_ns),
+            )
         elif settings.speed != 1.0:
             raise ValueError(
                 f"speed {settings.speed} needs publish_clock: the others would run at another pace"
@@ -157,7 +160,7 @@ class DriverNode(ManagedNode[Settings]):
             self._world_time.sleep_until(step.deadline)
             self._mailbox.serve()
             # Converted once: messages of one instant are matched by equal stamps.
-            stamp = self.door.to_stamp(step.deadline)
+            stamp = self.stamps.to_stamp(step.deadline)
             if self.settings.publish_clock:
                 self._clock_out.publish(ClockMessage(clock=stamp))
             if control.due(step.index, self.clock.now()):
@@ -165,7 +168,7 @@ class DriverNode(ManagedNode[Settings]):
                 self._core.tick()
                 # Once a tick: a message costs each Python node that hears it a millisecond of its core.
                 self._objects.publish(convert.poses_to_msg(self._world.object_poses(), stamp))
-                joints = convert.joint_state_to_msg(self._backend.read(), self.door)
+                joints = convert.joint_state_to_msg(self._backend.read(), self.stamps)
                 joints.header.stamp = stamp
                 self._joints.publish(joints)
             self._watch_physics()
@@ -190,7 +193,7 @@ class DriverNode(ManagedNode[Settings]):
     # Callbacks, in the executor's thread.
     def _on_plan(self, message: wm.Plan) -> None:
         try:
-            plan = convert.plan_from_msg(message, self.door)
+            plan = convert.plan_from_msg(message, self.stamps)
         except ValueError as error:
             text = f"plan {message.sequence} refused: {error}"
             self._malformed.report(self.clock.now(), FaultCode.SHAPE, Severity.WARNING, SOURCE, text)
@@ -211,12 +214,12 @@ class DriverNode(ManagedNode[Settings]):
 
     # Called from either thread; publishing is thread-safe.
     def _publish_fault(self, fault: Fault) -> None:
-        self._faults.publish(convert.fault_to_msg(fault, self.door))
+        self._faults.publish(convert.fault_to_msg(fault, self.stamps))
         if fault.severity is not Severity.WARNING:
             self.get_logger().warning(f"{fault.code}: {fault.text}")
 
     def _publish_applied(self, applied: AppliedAction) -> None:
-        self._applied.publish(convert.applied_to_msg(applied, self.door))
+        self._applied.publish(convert.applied_to_msg(applied, self.stamps))
 
     def _publish_scene(self) -> None:
         scene = {"seed": self._world.layout.seed, "layout_for": self.settings.layout_for}

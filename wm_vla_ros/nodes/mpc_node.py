@@ -124,7 +124,7 @@ class MpcNode(ManagedNode[Settings]):
         self.create_subscription(wm.LatentGoal, "latent_goal", self._on_goal, qos.LATEST)
         self._observer = Observer(
             self,
-            self.door,
+            self.stamps,
             spec,
             tuple(self._model.manifest.cameras),
             on_observation=self._on_observation,
@@ -183,7 +183,7 @@ class MpcNode(ManagedNode[Settings]):
         now = self.clock.now()
         result = self._core.tick(now, tick.lateness, self._send)
         stats = replace(result.stats, lateness_ms=tick.lateness * 1e3, missed_ticks=missed)
-        self._stats.publish(convert.stats_to_msg(stats, self.door))
+        self._stats.publish(convert.stats_to_msg(stats, self.stamps))
         for fault in result.faults:
             self._faults.report(now, fault.code, fault.severity, fault.source, fault.text)
         self._faults.flush(now)
@@ -193,7 +193,7 @@ class MpcNode(ManagedNode[Settings]):
             self._warn(FaultCode.DEGRADED, too_slow)
 
     def _send(self, plan: Plan) -> None:
-        self._plans.publish(convert.plan_to_msg(plan, self.door, self._writer))
+        self._plans.publish(convert.plan_to_msg(plan, self.stamps, self._writer))
 
     # Callbacks, in the executor's thread.
     def _on_observation(self, observation: Observation) -> None:
@@ -210,7 +210,7 @@ class MpcNode(ManagedNode[Settings]):
 
     def _on_chunk(self, message: wm.ActionChunk) -> None:
         try:
-            self._core.on_chunk(convert.chunk_from_msg(message, self.door))
+            self._core.on_chunk(convert.chunk_from_msg(message, self.stamps))
         except ValueError as error:
             self._warn(FaultCode.REFUSED, str(error))
 
@@ -219,7 +219,7 @@ class MpcNode(ManagedNode[Settings]):
             self._core.clear_goal()
             return
         try:
-            self._core.on_goal(convert.goal_from_msg(message, self.door), self.clock.now())
+            self._core.on_goal(convert.goal_from_msg(message, self.stamps), self.clock.now())
         except ValueError as error:
             self._warn(FaultCode.GOAL_REFUSED, f"goal {message.sequence}: {error}")
 
@@ -227,7 +227,7 @@ class MpcNode(ManagedNode[Settings]):
         self._faults.report(self.clock.now(), code, Severity.WARNING, SOURCE, text)
 
     def _publish_fault(self, fault: Fault) -> None:
-        self._faults_out.publish(convert.fault_to_msg(fault, self.door))
+        self._faults_out.publish(convert.fault_to_msg(fault, self.stamps))
         self.get_logger().warning(f"{fault.code}: {fault.text}")
 
     def health(self) -> tuple[str, dict[str, object]]:

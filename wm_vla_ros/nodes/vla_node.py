@@ -1,4 +1,4 @@
-"""The slow loop: takes an instruction, looks, thinks, and publishes where to go.
+"""The slow loop: takes an instruction and observations, infers, and publishes where to go.
 
 `execute_instruction` runs in a thread of the executor's pool for as long as the instruction takes: each
 round takes the newest complete observation, asks the policy for a chunk, imagines where it leads, and
@@ -48,8 +48,8 @@ class Settings(NodeSettings):
     device: str = setting("auto", "where the policy runs", choices=("auto", "cpu", "cuda"))
     any_instruction: bool = setting(False, "take words that no task defines; progress is then unknown")
     default_time_limit: float = setting(15.0, "for instructions without a task, s", low=1.0, high=600.0)
-    rate: float = setting(10.0, "thoughts per second at most", low=0.1, high=100.0, live=True)
-    vla_latency: float = setting(0.0, "extra latency of every thought, s", low=0.0, high=10.0, live=True)
+    rate: float = setting(10.0, "inferences per second at most", low=0.1, high=100.0, live=True)
+    vla_latency: float = setting(0.0, "extra latency of every inference, s", low=0.0, high=10.0, live=True)
     tip_std: float = setting(
         0.004, "error of a grounded tip-to-object distance, one sigma, m", low=5e-4, high=0.1
     )
@@ -57,7 +57,7 @@ class Settings(NodeSettings):
         0.008, "the same between objects, which the arm may hide, m", low=5e-4, high=0.1
     )
     done_probability: float = setting(0.8, "success is believed from here on", low=0.5, high=0.999)
-    done_thoughts: int = setting(2, "thoughts in a row that have to believe it", low=1, high=20)
+    done_confirmations: int = setting(2, "inferences in a row that find the task done", low=1, high=20)
     planner_priority: int = setting(
         20, "SCHED_FIFO priority that the fast loop asks for, 0: none", low=0, high=99
     )
@@ -72,7 +72,7 @@ class VlaNode(ManagedNode[Settings]):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("vla_node", Settings, **kwargs)
         self._server: InstructionServer | None = None
-        # The newest observation that was not thought about; written by callbacks, taken by the run.
+        # The newest observation that no inference was made from; written by callbacks, taken by the run.
         self._newest: Observation | None = None
         self._arrived = threading.Event()
 
@@ -90,7 +90,7 @@ class VlaNode(ManagedNode[Settings]):
         self._faults = FaultReporter(self._publish_fault)
         self._observer = Observer(
             self,
-            self.door,
+            self.stamps,
             self._spec,
             self._slow.cameras,
             on_observation=self._on_observation,
@@ -138,15 +138,15 @@ class VlaNode(ManagedNode[Settings]):
         self._newest = None  # what was seen before the instruction came is not what it is about
         believed_done = 0
         due = self.clock.now()
-        while believed_done < self.settings.done_thoughts:
-            # Between thoughts the cores are the fast loop's: a thought per image would keep one of them busy.
+        while believed_done < self.settings.done_confirmations:
+            # Between inferences the cores are the fast loop's: one per image would keep a core busy.
             self._sleep_until(due, run)
             seen = self._next_observation(run)
             due = self.clock.now() + 1.0 / self.settings.rate
-            chunk, goal = self._slow.think(seen, run.instruction)
+            chunk, goal = self._slow.infer(seen, run.instruction)
             self._sleep_until(self.clock.now() + self.settings.vla_latency, run)
-            self._chunks.publish(convert.chunk_to_msg(chunk, self.door))
-            self._goals.publish(convert.goal_to_msg(goal, self.door))
+            self._chunks.publish(convert.chunk_to_msg(chunk, self.stamps))
+            self._goals.publish(convert.goal_to_msg(goal, self.stamps))
             believed_done = believed_done + 1 if self._feed_back(run, progress, goal) else 0
 
     def _progress(self, instruction: str) -> TaskProgress | None:
@@ -182,7 +182,7 @@ class VlaNode(ManagedNode[Settings]):
         return progress.probability(path[0]) >= self.settings.done_probability
 
     def _withdraw(self, instruction: str) -> None:
-        self._goals.publish(convert.withdrawal(instruction, self.clock.now(), self.door))
+        self._goals.publish(convert.withdrawal(instruction, self.clock.now(), self.stamps))
 
     # Callbacks.
     def _on_observation(self, observation: Observation) -> None:
@@ -193,7 +193,7 @@ class VlaNode(ManagedNode[Settings]):
         self._faults.report(self.clock.now(), code, Severity.WARNING, SOURCE, text)
 
     def _publish_fault(self, fault: Fault) -> None:
-        self._faults_out.publish(convert.fault_to_msg(fault, self.door))
+        self._faults_out.publish(convert.fault_to_msg(fault, self.stamps))
         self.get_logger().warning(f"{fault.code}: {fault.text}")
 
     def health(self) -> tuple[str, dict[str, object]]:

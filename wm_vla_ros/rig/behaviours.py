@@ -75,7 +75,7 @@ class NoiseBursts:
         return np.clip(disturbed, -1.0, 1.0)
 
 
-# Ticks that the policy acts, its first thought included, and that the expert then has to recover.
+# Ticks that the policy acts, its first inference included, and that the expert then has to recover.
 POLICY_TICKS = (30, 160)
 EXPERT_TICKS = (60, 90)
 

@@ -50,7 +50,7 @@ ROWS_AFTER_SUCCESS = 30
 FIRST_SEED = 1_000_000
 # Share of demonstrations that begin where an earlier instruction, followed for so many ticks, has led.
 EARLIER_SHARE, EARLIER_TICKS = 0.5, (20, 250)
-# Seconds that the policy thinks while it acts, with policy "dagger".
+# Seconds that the policy infers while it acts, with policy "dagger".
 VLA_LATENCY = 0.1
 _RETRY, _ATTEMPTS = 100_000, 9
 

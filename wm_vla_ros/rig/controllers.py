@@ -37,7 +37,7 @@ def newer(kept: Observation | None, arrived: Observation) -> Observation:
 
 
 class TwoLoops:
-    """The slow policy thinks without pause, `latency` seconds a time; the fast loop plans every tick.
+    """The slow policy infers without pause, `latency` seconds a time; the fast loop plans every tick.
 
     chunk: number of the policy's chunk whose goal is in force; 0 before the first.
     """
@@ -63,7 +63,7 @@ class TwoLoops:
         self.core = MpcCore(self._model, self._spec, self._config)
         self._newest: Observation | None = None
         self.chunk = 0
-        self._thinking: tuple[float, ActionChunk, LatentGoal] | None = None
+        self._inferring: tuple[float, ActionChunk, LatentGoal] | None = None
         self.stats = []
 
     def on_observation(self, observation: Observation, now: float) -> None:
@@ -77,25 +77,25 @@ class TwoLoops:
         self.core.on_tip(tip, at)
 
     def tick(self, now: float) -> Plan | None:
-        if self._thinking is not None and now >= self._thinking[0] - 1e-9:
-            _, chunk, goal = self._thinking
-            self._thinking = None
+        if self._inferring is not None and now >= self._inferring[0] - 1e-9:
+            _, chunk, goal = self._inferring
+            self._inferring = None
             self.core.on_chunk(chunk)
-            with suppress(GoalRefused):  # thought about for longer than it is valid: the arm holds
+            with suppress(GoalRefused):  # took longer than it is valid: the arm holds
                 self.core.on_goal(goal, now)
                 self.chunk = chunk.sequence
-        if self._thinking is None and self._newest is not None:
-            thought = self._slow.think(self._newest, self._task.instruction)
-            self._thinking = (now + self._latency, *thought)
+        if self._inferring is None and self._newest is not None:
+            inferred = self._slow.infer(self._newest, self._task.instruction)
+            self._inferring = (now + self._latency, *inferred)
         result = self.core.tick(now)
         self.stats.append(result.stats)
         return result.plan
 
 
 class PolicyAlone:
-    """The slow policy as it is usually run: look, think for `latency` seconds, execute, and again.
+    """The slow policy as it is usually run: look, infer for `latency` seconds, execute, and again.
 
-    It looks when its actions have run out; the arm holds while it thinks. chunk: number of the newest chunk.
+    It looks when its actions have run out; the arm holds meanwhile. chunk: number of the newest chunk.
     """
 
     def __init__(self, policy: Policy, spec: RobotSpec, latency: float) -> None:

@@ -1,6 +1,6 @@
-"""Messages to the stack's own values and back: the door between the ROS graph and everything else.
+"""Messages to the stack's own values and back: the border between the ROS graph and the rest.
 
-Stamps become seconds on the process's clock on the way in and ROS time on the way out (`TimeDoor`).
+Stamps become seconds on the process's clock on the way in and ROS time on the way out (`StampConverter`).
 Arrays leave as array.array and come in through numpy.frombuffer: assigning an ndarray to a message field
 is 100 to 1000 times slower. A message whose lengths contradict each other raises MalformedMessage; it is
 never padded and never cut. Whether the numbers are finite is for the receiver's gate to judge.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from wm_vla_msgs import msg as wm
-from wm_vla_ros.ros.time import TimeDoor
+from wm_vla_ros.ros.time import StampConverter
 from wm_vla_ros.types import (
     ActionChunk,
     AppliedAction,
@@ -52,22 +52,22 @@ def _rows(data: array, columns: int, what: str) -> NDArray[np.float32]:
     return flat.reshape(-1, columns)
 
 
-def _stamped(message: object, stamp: float, door: TimeDoor, frame: str = "") -> None:
+def _stamped(message: object, stamp: float, stamps: StampConverter, frame: str = "") -> None:
     header = message.header  # type: ignore[attr-defined]
-    header.stamp = door.to_stamp(stamp)
+    header.stamp = stamps.to_stamp(stamp)
     header.frame_id = frame
 
 
-def joint_state_to_msg(state: RobotState, door: TimeDoor) -> JointState:
+def joint_state_to_msg(state: RobotState, stamps: StampConverter) -> JointState:
     """JointState with positions and velocities, rad and rad/s."""
     message = JointState(
         name=list(state.names), position=_doubles(state.position), velocity=_doubles(state.velocity)
     )
-    _stamped(message, state.stamp, door)
+    _stamped(message, state.stamp, stamps)
     return message
 
 
-def joint_state_from_msg(message: JointState, door: TimeDoor) -> RobotState:
+def joint_state_from_msg(message: JointState, stamps: StampConverter) -> RobotState:
     """Raises MalformedMessage unless there is one position and one velocity per name."""
     count = len(message.name)
     if len(message.position) != count or len(message.velocity) != count:
@@ -76,34 +76,34 @@ def joint_state_from_msg(message: JointState, door: TimeDoor) -> RobotState:
             f"{len(message.velocity)} velocities"
         )
     return RobotState(
-        door.to_seconds(message.header.stamp), tuple(message.name), message.position, message.velocity
+        stamps.to_seconds(message.header.stamp), tuple(message.name), message.position, message.velocity
     )
 
 
-def plan_to_msg(plan: Plan, door: TimeDoor, writer: str = "") -> wm.Plan:
+def plan_to_msg(plan: Plan, stamps: StampConverter, writer: str = "") -> wm.Plan:
     """Actions row-major; start as ROS time. writer: identity of this process."""
     message = wm.Plan(
         sequence=plan.sequence,
         source=plan.source,
         writer=writer,
-        start=door.to_stamp(plan.start),
+        start=stamps.to_stamp(plan.start),
         dt=plan.dt,
         action_space=plan.action_space,
         action_dim=plan.actions.shape[1],
         action_names=list(plan.action_names),
         actions=_floats(plan.actions),
     )
-    _stamped(message, plan.stamp, door)
+    _stamped(message, plan.stamp, stamps)
     return message
 
 
-def plan_from_msg(message: wm.Plan, door: TimeDoor) -> Plan:
+def plan_from_msg(message: wm.Plan, stamps: StampConverter) -> Plan:
     """Raises MalformedMessage when the actions are not whole rows of action_dim."""
     return Plan(
-        stamp=door.to_seconds(message.header.stamp),
+        stamp=stamps.to_seconds(message.header.stamp),
         sequence=message.sequence,
         source=message.source,
-        start=door.to_seconds(message.start),
+        start=stamps.to_seconds(message.start),
         dt=message.dt,
         actions=_rows(message.actions, message.action_dim, "plan actions"),
         action_space=message.action_space,
@@ -111,7 +111,7 @@ def plan_from_msg(message: wm.Plan, door: TimeDoor) -> Plan:
     )
 
 
-def applied_to_msg(applied: AppliedAction, door: TimeDoor) -> wm.AppliedAction:
+def applied_to_msg(applied: AppliedAction, stamps: StampConverter) -> wm.AppliedAction:
     """What was written, with the joint target in rad."""
     message = wm.AppliedAction(
         sequence=applied.sequence,
@@ -121,18 +121,18 @@ def applied_to_msg(applied: AppliedAction, door: TimeDoor) -> wm.AppliedAction:
         joint_positions=_doubles(applied.joint_positions),
         changes=list(applied.changes),
     )
-    _stamped(message, applied.stamp, door, BASE_FRAME)
+    _stamped(message, applied.stamp, stamps, BASE_FRAME)
     return message
 
 
-def applied_from_msg(message: wm.AppliedAction, door: TimeDoor) -> AppliedAction:
+def applied_from_msg(message: wm.AppliedAction, stamps: StampConverter) -> AppliedAction:
     """Raises MalformedMessage when names and positions are not of one length."""
     if len(message.joint_names) != len(message.joint_positions):
         raise MalformedMessage(
             f"applied_action: {len(message.joint_names)} names, {len(message.joint_positions)} positions"
         )
     return AppliedAction(
-        stamp=door.to_seconds(message.header.stamp),
+        stamp=stamps.to_seconds(message.header.stamp),
         sequence=message.sequence,
         source=message.source,
         action=message.action,
@@ -142,7 +142,7 @@ def applied_from_msg(message: wm.AppliedAction, door: TimeDoor) -> AppliedAction
     )
 
 
-def chunk_to_msg(chunk: ActionChunk, door: TimeDoor) -> wm.ActionChunk:
+def chunk_to_msg(chunk: ActionChunk, stamps: StampConverter) -> wm.ActionChunk:
     """Actions row-major."""
     horizon, dim = chunk.actions.shape
     message = wm.ActionChunk(
@@ -153,17 +153,17 @@ def chunk_to_msg(chunk: ActionChunk, door: TimeDoor) -> wm.ActionChunk:
         action_dim=dim,
         actions=_floats(chunk.actions),
     )
-    _stamped(message, chunk.stamp, door)
+    _stamped(message, chunk.stamp, stamps)
     return message
 
 
-def chunk_from_msg(message: wm.ActionChunk, door: TimeDoor) -> ActionChunk:
+def chunk_from_msg(message: wm.ActionChunk, stamps: StampConverter) -> ActionChunk:
     """Raises MalformedMessage unless there are horizon x action_dim numbers."""
     actions = _rows(message.actions, message.action_dim, "action_chunk actions")
     if len(actions) != message.horizon:
         raise MalformedMessage(f"action_chunk: horizon {message.horizon}, but {len(actions)} rows")
     return ActionChunk(
-        stamp=door.to_seconds(message.header.stamp),
+        stamp=stamps.to_seconds(message.header.stamp),
         sequence=message.sequence,
         action_space=message.action_space,
         dt=message.dt,
@@ -171,7 +171,7 @@ def chunk_from_msg(message: wm.ActionChunk, door: TimeDoor) -> ActionChunk:
     )
 
 
-def goal_to_msg(goal: LatentGoal, door: TimeDoor) -> wm.LatentGoal:
+def goal_to_msg(goal: LatentGoal, stamps: StampConverter) -> wm.LatentGoal:
     """Embeddings row-major; no precision is an empty array."""
     message = wm.LatentGoal(
         sequence=goal.sequence,
@@ -184,16 +184,16 @@ def goal_to_msg(goal: LatentGoal, door: TimeDoor) -> wm.LatentGoal:
         confidence=goal.confidence,
         valid_for=goal.valid_for,
     )
-    _stamped(message, goal.stamp, door)
+    _stamped(message, goal.stamp, stamps)
     return message
 
 
-def goal_from_msg(message: wm.LatentGoal, door: TimeDoor) -> LatentGoal:
+def goal_from_msg(message: wm.LatentGoal, stamps: StampConverter) -> LatentGoal:
     """Raises MalformedMessage when the embeddings are not whole rows of dim, or the precision not one row."""
     if len(message.precision) not in (0, message.dim):
         raise MalformedMessage(f"latent_goal: dim {message.dim}, but {len(message.precision)} precisions")
     return LatentGoal(
-        stamp=door.to_seconds(message.header.stamp),
+        stamp=stamps.to_seconds(message.header.stamp),
         sequence=message.sequence,
         instruction=message.instruction,
         encoder_id=message.encoder_id,
@@ -205,10 +205,10 @@ def goal_from_msg(message: wm.LatentGoal, door: TimeDoor) -> LatentGoal:
     )
 
 
-def withdrawal(instruction: str, stamp: float, door: TimeDoor) -> wm.LatentGoal:
+def withdrawal(instruction: str, stamp: float, stamps: StampConverter) -> wm.LatentGoal:
     """The message that ends an instruction: a goal without embeddings; the planner forgets its own."""
     message = wm.LatentGoal(instruction=instruction)
-    _stamped(message, stamp, door)
+    _stamped(message, stamp, stamps)
     return message
 
 
@@ -217,26 +217,26 @@ def is_withdrawal(message: wm.LatentGoal) -> bool:
     return message.dim == 0 and len(message.embeddings) == 0
 
 
-def fault_to_msg(fault: Fault, door: TimeDoor) -> wm.Fault:
+def fault_to_msg(fault: Fault, stamps: StampConverter) -> wm.Fault:
     """Severities have the same numbers on both sides."""
     message = wm.Fault(
         code=str(fault.code), severity=int(fault.severity), source=fault.source, text=fault.text
     )
-    _stamped(message, fault.stamp, door)
+    _stamped(message, fault.stamp, stamps)
     return message
 
 
-def fault_from_msg(message: wm.Fault, door: TimeDoor) -> Fault:
+def fault_from_msg(message: wm.Fault, stamps: StampConverter) -> Fault:
     """Raises MalformedMessage for a severity that does not exist."""
     try:
         severity = Severity(message.severity)
     except ValueError as error:
         raise MalformedMessage(f"fault {message.code}: {error}") from error
-    stamp = door.to_seconds(message.header.stamp)
+    stamp = stamps.to_seconds(message.header.stamp)
     return Fault(stamp, message.code, severity, message.source, message.text)
 
 
-def stats_to_msg(stats: LoopStats, door: TimeDoor) -> wm.LoopStats:
+def stats_to_msg(stats: LoopStats, stamps: StampConverter) -> wm.LoopStats:
     """The imagined tip path row-major, in the base frame."""
     message = wm.LoopStats(
         tick=stats.tick,
@@ -250,17 +250,17 @@ def stats_to_msg(stats: LoopStats, door: TimeDoor) -> wm.LoopStats:
         dominant_term=stats.dominant_term,
         imagined_tip=_floats(stats.imagined_tip),
     )
-    _stamped(message, stats.stamp, door, BASE_FRAME)
+    _stamped(message, stats.stamp, stamps, BASE_FRAME)
     return message
 
 
-def stats_from_msg(message: wm.LoopStats, door: TimeDoor) -> LoopStats:
+def stats_from_msg(message: wm.LoopStats, stamps: StampConverter) -> LoopStats:
     """Raises MalformedMessage when the imagined path is not whole points."""
     path = np.zeros((0, 3), np.float32)
     if len(message.imagined_tip):
         path = _rows(message.imagined_tip, 3, "loop_stats imagined_tip")
     return LoopStats(
-        stamp=door.to_seconds(message.header.stamp),
+        stamp=stamps.to_seconds(message.header.stamp),
         tick=message.tick,
         lateness_ms=message.lateness_ms,
         plan_ms=message.plan_ms,

@@ -54,7 +54,7 @@ class ManagedNode[S: NodeSettings](LifecycleNode):
     def __init__(self, name: str, settings: type[S], **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.parameters: Parameters[S] = Parameters(self, settings)
-        self.clock, self.door = node_clock(self)
+        self.clock, self.stamps = node_clock(self)
         self.failure: str | None = None
         self.finished = threading.Event()
         self._entities_at_start: set[int] = {id(entity) for entity, _ in self._entities()}

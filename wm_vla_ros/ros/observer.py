@@ -17,7 +17,7 @@ from wm_vla_msgs import msg as wm
 from wm_vla_ros.robots.kinematics import Kinematics
 from wm_vla_ros.robots.spec import RobotSpec
 from wm_vla_ros.ros import convert, qos
-from wm_vla_ros.ros.time import TimeDoor, stamp_key
+from wm_vla_ros.ros.time import StampConverter, stamp_key
 from wm_vla_ros.sensing.frames import FrameMatcher
 from wm_vla_ros.sensing.joints import JointStream
 from wm_vla_ros.sensing.proprio_history import ProprioHistory
@@ -35,7 +35,7 @@ class Observer:
     def __init__(
         self,
         node: Node,
-        door: TimeDoor,
+        stamps: StampConverter,
         spec: RobotSpec,
         cameras: Sequence[str],
         *,
@@ -45,7 +45,7 @@ class Observer:
         on_applied: Callable[[AppliedAction], None] = lambda applied: None,
         on_jump: Callable[[tuple[str, ...]], None] = lambda names: None,
     ) -> None:
-        self._door = door
+        self._stamps = stamps
         self._spec = spec
         self._kinematics = Kinematics(spec)
         self._cameras = cameras
@@ -66,7 +66,7 @@ class Observer:
     def _on_joints(self, message: JointState) -> None:
         _, on_tip, _, on_jump = self._callbacks
         try:
-            taken = self._joints.take(convert.joint_state_from_msg(message, self._door))
+            taken = self._joints.take(convert.joint_state_from_msg(message, self._stamps))
         except ValueError as error:
             self._refused(str(error))
             return
@@ -81,7 +81,7 @@ class Observer:
 
     def _on_applied(self, message: wm.AppliedAction) -> None:
         try:
-            applied = convert.applied_from_msg(message, self._door)
+            applied = convert.applied_from_msg(message, self._stamps)
             self._history.on_applied(applied)
         except ValueError as error:
             self._refused(str(error))
@@ -89,7 +89,7 @@ class Observer:
         self._callbacks[2](applied)
 
     def _on_image(self, camera: str, message: Image) -> None:
-        stamp = self._door.to_seconds(message.header.stamp)
+        stamp = self._stamps.to_seconds(message.header.stamp)
         try:
             image = convert.image_from_msg(message)
             images = self._frames.add(camera, stamp_key(message.header.stamp), image)

@@ -48,7 +48,7 @@ def no_offset_ns() -> int:
     return 0
 
 
-class TimeDoor:
+class StampConverter:
     """Converts stamps. offset_ns: ROS time minus the process clock's time, ns, now."""
 
     def __init__(self, offset_ns: Callable[[], int] = system_offset_ns) -> None:
@@ -102,8 +102,8 @@ class RosClock:
         self._handle.unregister()
 
 
-def node_clock(node: Node) -> tuple[Clock, TimeDoor]:
-    """The clock a node's logic runs on and its door: /clock under use_sim_time, else monotonic."""
+def node_clock(node: Node) -> tuple[Clock, StampConverter]:
+    """The clock a node's logic runs on and its stamps: /clock under use_sim_time, else monotonic."""
     if node.get_parameter("use_sim_time").value:
-        return RosClock(node.get_clock()), TimeDoor(no_offset_ns)
-    return MonotonicClock(), TimeDoor(system_offset_ns)
+        return RosClock(node.get_clock()), StampConverter(no_offset_ns)
+    return MonotonicClock(), StampConverter(system_offset_ns)

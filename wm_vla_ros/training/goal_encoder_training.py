@@ -69,7 +69,7 @@ class GoalEncoderTraining:
     vision_from: str | None = None
 
 
-class Looks(nn.Module):
+class GoalImageEncoder(nn.Module):
     """Images of all cameras, (B, H, W, 3) uint8 each, in the manifest's order -> latents (B, D)."""
 
     def __init__(self, manifest: Manifest, vision: dict[str, Tensor]) -> None:
@@ -123,7 +123,7 @@ def train(
     vision = vision_weights(training.vision_from or str(folder.absolute()), robot, cameras)
     torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
-    net = Looks(manifest, vision)
+    net = GoalImageEncoder(manifest, vision)
     data = concatenate([load_episodes(root, cameras) for root in datasets])
     check_layout(model, data)
     used, held_out = split(data, training.held_out, training.seed)
@@ -167,7 +167,7 @@ def train(
 
 
 def fit(
-    net: Looks,
+    net: GoalImageEncoder,
     model: WorldModel,
     data: EpisodeArrays,
     rows: NDArray[np.int64],
@@ -246,7 +246,7 @@ def _pick(
 
 @torch.no_grad()
 def _guess(
-    net: Looks, data: EpisodeArrays, rows: NDArray[np.int64], cameras: Sequence[str]
+    net: GoalImageEncoder, data: EpisodeArrays, rows: NDArray[np.int64], cameras: Sequence[str]
 ) -> NDArray[np.float32]:
     parts = np.array_split(rows, max(1, len(rows) // 256))
     return torch.cat(

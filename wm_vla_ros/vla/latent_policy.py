@@ -44,7 +44,7 @@ def spoken(task: str, words: Mapping[tuple[int, str], int]) -> FloatArray:
 
 
 class LatentPolicy:
-    """The same door as `SlowPolicy`. Not thread-safe."""
+    """The same interface as `SlowPolicy`. Not thread-safe."""
 
     policy_type = "latent"
     chunk_size, n_action_steps = CHUNK, EXECUTED

@@ -1,4 +1,4 @@
-"""SlowPolicy: any LeRobot policy, local or from the hub, behind one small door.
+"""SlowPolicy: any LeRobot policy, local or from the hub, behind one small interface.
 
 This file is the only one that knows how LeRobot loads and calls a policy.
 """

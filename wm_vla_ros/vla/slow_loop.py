@@ -1,4 +1,4 @@
-"""One thought of the slow loop: from an observation and an instruction to a chunk and a latent goal."""
+"""One inference of the slow loop: from an observation and an instruction to a chunk and a latent goal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wm_vla_ros.world_models.protocol import WorldModel
 
 
 class SlowLoop:
-    """Policy and world model together; numbers its thoughts. Not thread-safe."""
+    """Policy and world model together; numbers its inferences. Not thread-safe."""
 
     def __init__(self, policy: Policy, model: WorldModel, spec: RobotSpec) -> None:
         self._policy = policy
@@ -25,7 +25,7 @@ class SlowLoop:
         """Cameras that an observation has to hold."""
         return tuple(sorted({*self._policy.cameras, *self._model.manifest.cameras}))
 
-    def think(self, observation: Observation, instruction: str) -> tuple[ActionChunk, LatentGoal]:
+    def infer(self, observation: Observation, instruction: str) -> tuple[ActionChunk, LatentGoal]:
         """The chunk for `observation`, and where the world model imagines that it leads.
 
         Both carry the observation's stamp and the same sequence number. Raises what `SlowPolicy.infer`

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class VideoPolicy:
-    """The same door as `SlowPolicy`, for a world model's own videos. Not thread-safe.
+    """The same interface as `SlowPolicy`, for a world model's own videos. Not thread-safe.
 
     chunk_size: the ticks that a video covers; half of them are meant to be executed when it runs alone.
     """

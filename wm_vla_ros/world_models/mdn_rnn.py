@@ -167,7 +167,7 @@ class Dynamics(modules.StochasticTransition):
         return latent[..., : -self.variables], latent[..., -self.variables :]
 
 
-class Beginning(nn.Module):
+class InitialState(nn.Module):
     """z (..., Z) -> [h_0, z]: the memory of somebody who has seen this frame alone."""
 
     def __init__(self, variables: int, memory: int) -> None:
@@ -189,7 +189,7 @@ class MdnRnn(LatentWorldModel):
         own = options or MdnRnnOptions()
         variables, memory = own.variables, own.memory
         config = replace(config, latent_dim=variables + memory)
-        encoder = Encoder(replace(config, latent_dim=variables), Beginning(variables, memory))
+        encoder = Encoder(replace(config, latent_dim=variables), InitialState(variables, memory))
         super().__init__(config, encoder, Dynamics(config.action_dim, variables, memory, own.components))
         self.own = own
         self.log_std = nn.Linear(variables, variables)

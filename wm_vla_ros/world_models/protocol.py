@@ -1,4 +1,4 @@
-"""The door through which belief, goals and planning see a world model. Families differ behind it."""
+"""The interface by which belief, goals and planning see a world model, whatever its family."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class Dynamics(modules.StochasticTransition):
         return State(latent[..., :deterministic], latent[..., deterministic:])
 
 
-class Beginning(nn.Module):
+class InitialState(nn.Module):
     """What a single frame says of the state: numbers (..., D) to h in (-1, 1) and z, or its probabilities."""
 
     def __init__(self, sizes: RssmConfig) -> None:
@@ -177,7 +177,7 @@ class RssmWorldModel(LatentWorldModel):
         sizes = own.sizes(config)
         config = replace(config, latent_dim=sizes.features)
         dynamics = Dynamics(sizes)
-        super().__init__(config, Encoder(config, Beginning(sizes)), dynamics)
+        super().__init__(config, Encoder(config, InitialState(sizes)), dynamics)
         self.own, self.sizes = own, sizes
         self.decoder = Decoder(config, sizes.features, sizes.hidden, own.std)
         self.two_hot = TwoHot(_BINS, -_REACH, _REACH)

@@ -30,7 +30,7 @@ class Video:
 
 
 class VideoModel:
-    """The parts of one `video` model that its shared door does not have.
+    """The parts of one `video` model that the shared protocol does not have.
 
     tasks: the instructions that it knows. frames: K of a sequence. every: ticks between them. ticks: how far
     both modes look ahead. decoder: makes images of latents.

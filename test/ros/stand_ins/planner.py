@@ -14,7 +14,7 @@ from sensor_msgs.msg import JointState
 
 from wm_vla_msgs import msg as wm
 from wm_vla_ros.ros import convert, qos
-from wm_vla_ros.ros.time import TimeDoor
+from wm_vla_ros.ros.time import StampConverter
 from wm_vla_ros.types import Plan
 
 GOAL_VALID = 0.6  # s
@@ -24,7 +24,7 @@ HORIZON, DT = 10, 0.02
 class Planner(Node):
     def __init__(self) -> None:
         super().__init__("mpc_node")
-        self._door = TimeDoor()
+        self._stamps = StampConverter()
         self._goal_at = self._observed = float("-inf")
         self._sequence = 0
         self._plans = self.create_publisher(wm.Plan, "plan", qos.LATEST)
@@ -36,7 +36,7 @@ class Planner(Node):
         self._goal_at = time.monotonic()
 
     def _on_joints(self, message: JointState) -> None:
-        self._observed = self._door.to_seconds(message.header.stamp)
+        self._observed = self._stamps.to_seconds(message.header.stamp)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -47,7 +47,7 @@ class Planner(Node):
         actions = np.zeros((HORIZON, 7), np.float32)
         actions[:, 0], actions[:, 1], actions[:, 6] = 0.15 * np.sin(phase), 0.15 * np.cos(phase), 0.5
         plan = Plan(self._observed, self._sequence, "mpc", now, DT, actions)
-        self._plans.publish(convert.plan_to_msg(plan, self._door, f"stand-in {os.getpid()}"))
+        self._plans.publish(convert.plan_to_msg(plan, self._stamps, f"stand-in {os.getpid()}"))
 
 
 if __name__ == "__main__":

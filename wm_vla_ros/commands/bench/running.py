@@ -166,7 +166,7 @@ def slow_policy(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     json: JsonFlag = False,
 ) -> None:
-    """How long a slow policy thinks, beside the shipped one, and what that leaves of its chunk."""
+    """How long a slow policy takes for a chunk, beside the shipped one, and what that leaves of its chunk."""
     import tempfile
 
     from wm_vla_ros.bench.policy_bench import bench_policy
@@ -185,7 +185,7 @@ def slow_policy(
         figures: list[Figure] = []
         for name, source in chosen.items():
             loaded = SlowPolicy(source, threads=threads, device=device, robot=spec)
-            with bar(f"{name}: thoughts", repeats) as progress:
+            with bar(f"{name}: inferences", repeats) as progress:
                 figures += bench_policy(name, loaded, spec, instruction, repeats, progress)
     where = {"policies": chosen, "threads": threads, "device": device, **before}
     emit(Report("bench policy", where, tuple(figures)), json)

@@ -26,7 +26,7 @@ def stale_goal(rig: BeliefRig) -> None:
     twin = rig.twin()
     for each in (rig, twin):
         last = _aim_briefly(each)
-        late = each.route()  # thought of now, delivered when its time is over
+        late = each.route()  # inferred now, delivered when its time is over
         late = late.with_goal(valid_for=float(each.routes.uniform(0.05, 0.2)))
         each.tick(int(np.ceil(late.goal.valid_for / each.spec.dt)) + int(each.routes.integers(1, 10)))
         if each is rig:

@@ -144,27 +144,27 @@ def cycles_overrun(rig: BeliefRig) -> None:
     def one_in(count: int) -> Callable[[], float]:
         """Seconds of a cycle; one in every `count`, at a place of its own, takes longer than its period."""
 
-        def think() -> float:
+        def planning_time() -> float:
             nonlocal cycles, slow
             slow = int(rig.rng.integers(count)) if cycles % count == 0 else slow
             cycles += 1
             late = (cycles - 1) % count == slow
             return float(rig.rng.uniform(0.021, 0.027) if late else rig.rng.uniform(0.002, 0.008))
 
-        return think
+        return planning_time
 
     rig.aim(ticks=300)
-    rig.think = one_in(50)
+    rig.planning_time = one_in(50)
     rig.tick(100)
     rig.expect(not rig.flagged(FaultCode.DEGRADED, 0.0), "degraded by two cycles in two seconds")
-    cycles, rig.think = 0, one_in(10)
+    cycles, rig.planning_time = 0, one_in(10)
     begun = rig.now
     rig.tick(50)
     words = [each.text for each in rig.faults if each.code == FaultCode.DEGRADED]
     rig.expect(bool(words), "no degraded fault within 1 s")
     p99 = [float(found) for text in words for found in re.findall(r"p99 ([0-9.]+) ms", text)]
     rig.expect(bool(p99) and all(21.0 <= each <= 35.0 for each in p99), f"p99 reported as {p99} ms")
-    rig.think = one_in(50)
+    rig.planning_time = one_in(50)
     rig.tick(100)
     later = [each for each in rig.faults if each.code == FaultCode.DEGRADED and each.stamp > begun + 2.1]
     rig.expect(not later, "still degraded 1 s after it was over")

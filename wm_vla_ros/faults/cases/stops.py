@@ -14,20 +14,20 @@ from wm_vla_ros.safety.faults import FaultCode
 
 def wall_clock_jump(rig: Rig) -> None:
     """36 | wall clock ±1 h | unaffected"""
-    from wm_vla_ros.ros.time import NANO, TimeDoor
+    from wm_vla_ros.ros.time import NANO, StampConverter
 
     wall = [0]  # the machine's wall clock minus its monotonic one, ns
-    door = TimeDoor(lambda: wall[0])
+    stamps = StampConverter(lambda: wall[0])
     twin = rig.twin()
     for each in (rig, twin):
         each.warm_up()
         for k in range(60):
             plan = each.plan()
-            stamp, start = door.to_stamp(plan.stamp), door.to_stamp(plan.start)
+            stamp, start = stamps.to_stamp(plan.stamp), stamps.to_stamp(plan.start)
             jumps = each is rig and k % 20 == 10
             if jumps:  # with a message on its way: the one thing that a step of the clock can spoil
                 wall[0] += int(rig.rng.choice([-1, 1])) * 3600 * NANO
-            arrived = replace(plan, stamp=door.to_seconds(stamp), start=door.to_seconds(start))
+            arrived = replace(plan, stamp=stamps.to_seconds(stamp), start=stamps.to_seconds(start))
             each.send(arrived, refused=None if not jumps else each.refusal_of(arrived))
             each.tick()
         each.expect(not each.holds, "held for a step of the wall clock")

@@ -77,7 +77,7 @@ class KeypointChunkPolicy(PreTrainedPolicy):
 
     @torch.no_grad()
     def select_action(self, batch: dict[str, Any], **kwargs: Any) -> Tensor:
-        """Next action (B, A); thinks again after n_action_steps of them."""
+        """Next action (B, A); infers again after n_action_steps of them."""
         if not self._queue:
             chunk = self.predict_action_chunk(batch)
             self._queue.extend(chunk[:, : self.config.n_action_steps].transpose(0, 1))
