@@ -18,7 +18,7 @@ ROS_PLACES = (
     f"{PACKAGE}.ros",
     f"{PACKAGE}.nodes",
     # What talks to a running stack from outside.
-    *(f"{PACKAGE}.bringup.{name}" for name in ("client", "goal_sender", "launch", "recorder", "watch")),
+    *(f"{PACKAGE}.bringup.{name}" for name in ("client", "goal_sender", "launch", "recorder")),
     f"{PACKAGE}.bench.timer_baseline",
     f"{PACKAGE}.bench.transport_probe",
 )

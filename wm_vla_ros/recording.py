@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from wm_vla_ros.clock import Clock
 from wm_vla_ros.report import Figure
-from wm_vla_ros.types import AppliedAction, Fault, LoopStats
+from wm_vla_ros.types import AppliedAction, Fault, LoopStats, Plan
 
 LATE_SHARE = 0.2
 # Ticks within which a plan that is still in force has been seen.
@@ -49,6 +49,7 @@ class Recording:
     applied: list[AppliedAction] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def test_the_planner_follows_a_picture_of_its_own_encoder_and_refuses_anothers(
     from wm_vla_msgs import msg as wm
     from wm_vla_ros import world_models
     from wm_vla_ros.bringup.client import StackClient
-    from wm_vla_ros.bringup.recorder import Recorder
+    from wm_vla_ros.bringup.recorder import StackRecorder
     from wm_vla_ros.ros import convert, qos
 
     picture = tmp_path / "goal.png"
@@ -123,7 +123,7 @@ def test_the_planner_follows_a_picture_of_its_own_encoder_and_refuses_anothers(
     other = renamed(model, tmp_path / "another_model")
     stack = up("--seed", str(SEED))
     with StackClient() as client:
-        recording = Recorder(client, SPEC, world=True).recording
+        recording = StackRecorder(client, SPEC, world=True).recording
         goals: list[wm.LatentGoal] = []
         client.listen(wm.LatentGoal, "latent_goal", qos.HISTORY, goals.append)
         client.wait_until_active((DRIVER, CAMERAS, FAST, SLOW), 150.0)

@@ -66,10 +66,10 @@ def hold_after(recording: Recording, since: float) -> tuple[float, float] | None
 @pytest.fixture
 def watch(domain):
     from wm_vla_ros.bringup.client import StackClient
-    from wm_vla_ros.bringup.recorder import Recorder
+    from wm_vla_ros.bringup.recorder import StackRecorder
 
     with StackClient() as client:
-        yield client, Recorder(client, SPEC, world=True).recording
+        yield client, StackRecorder(client, SPEC, world=True).recording
 
 
 def set_in_motion(client, recording: Recording) -> None:
@@ -231,7 +231,7 @@ def part_of_the_stack(namespace: str, *names: str, **chosen) -> StackSpec:
 def test_two_namespaces_are_two_robots(domain):
     """Each has its own arm, scene and e-stop; what one is told, the other does not hear."""
     from wm_vla_ros.bringup.client import StackClient
-    from wm_vla_ros.bringup.recorder import Recorder
+    from wm_vla_ros.bringup.recorder import StackRecorder
 
     lines: list[str] = []
     left, right = (part_of_the_stack(name, DRIVER, seed=seed) for name, seed in (("left", 1), ("right", 2)))
@@ -244,7 +244,7 @@ def test_two_namespaces_are_two_robots(domain):
         at_left.wait_until_active([DRIVER], 60.0)
         at_right.wait_until_active([DRIVER], 60.0)
         seen = {
-            name: Recorder(client, SPEC, world=True).recording
+            name: StackRecorder(client, SPEC, world=True).recording
             for name, client in (("left", at_left), ("right", at_right))
         }
         wait_until(lambda: all(len(r.moments) > 20 for r in seen.values()), 20.0, "both publish")
@@ -264,13 +264,13 @@ def test_a_second_planner_is_alarmed_about_and_moves_nothing(domain):
     """
     from wm_vla_msgs import msg as wm
     from wm_vla_ros.bringup.client import StackClient
-    from wm_vla_ros.bringup.recorder import Recorder
+    from wm_vla_ros.bringup.recorder import StackRecorder
     from wm_vla_ros.ros import convert, qos
     from wm_vla_ros.ros.time import StampConverter
 
     with StackRunner(part_of_the_stack("", DRIVER), lambda line: None), StackClient() as client:
         client.wait_until_active([DRIVER], 60.0)
-        recording = Recorder(client, SPEC, world=False).recording
+        recording = StackRecorder(client, SPEC).recording
         plans = client.node.create_publisher(wm.Plan, "plan", qos.LATEST)
         stamps, clock = StampConverter(), MonotonicClock()
         wait_until(lambda: plans.get_subscription_count() and recording.applied, 20.0, "the driver listens")

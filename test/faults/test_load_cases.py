@@ -58,7 +58,7 @@ class FakeStack:
         self._latency = vla_latency
         self.latencies.append(vla_latency)
 
-    def memory(self) -> float:
+    def memory(self, node: str) -> float:
         return self._memory
 
     def wait(self, seconds: float) -> None:
@@ -72,7 +72,7 @@ class FakeStack:
             self.recording.faults.append(Fault(now, FaultCode.GOAL_REFUSED, Severity.WARNING, "mpc", ""))
         return self._achieved
 
-    def interrupt(self, seconds: float) -> None:
+    def pause(self, node: str, seconds: float) -> None:
         load_cases.time.sleep(seconds)
 
     def judged(self, start: float, end: float, least: float = 49.0) -> tuple[list[str], float]:
@@ -184,7 +184,7 @@ def test_the_figures_are_those_of_the_worst_run() -> None:
 
 
 def test_no_stack_is_started_when_no_case_needs_one(monkeypatch) -> None:
-    monkeypatch.setattr(load_cases, "running", lambda *_: pytest.fail("started a stack"))
+    monkeypatch.setattr(load_cases, "live_stack", lambda *_: pytest.fail("started a stack"))
     assert list(run_load((1, 13), 20, "so101", lambda line: None)) == []
     assert list(run_load((25, 26), 0, "so101", lambda line: None)) == []
 

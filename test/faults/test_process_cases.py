@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from wm_vla_ros.bringup.runner import command_line
+from wm_vla_ros.bringup.session import StackRefused
 from wm_vla_ros.bringup.stack import FAST, SLOW, NodeSpec
 from wm_vla_ros.faults import campaign
 from wm_vla_ros.faults.driver_judge import HOLD_WITHIN
-from wm_vla_ros.faults.process_cases import CASES, StackFailed, run_graph
+from wm_vla_ros.faults.process_cases import CASES, run_processes
 
 STAND_INS = Path(__file__).parents[1] / "ros" / "stand_ins"
 
@@ -32,7 +33,7 @@ def without_planner(node: NodeSpec, namespace: str) -> list[str]:
 @pytest.mark.graph
 @pytest.mark.slow
 def test_the_driver_holds_when_a_process_dies_or_stops() -> None:
-    seen = list(run_graph((13, 14, 19), 1, "so101", lambda line: None, with_stand_ins))
+    seen = list(run_processes((13, 14, 19), 1, "so101", lambda line: None, with_stand_ins))
     assert [case for case, _ in seen] == list(CASES)
     for case, outcomes in seen:
         assert [outcome.violations for outcome in outcomes] == [()], case
@@ -41,16 +42,16 @@ def test_the_driver_holds_when_a_process_dies_or_stops() -> None:
 
 @pytest.mark.graph
 def test_a_stack_that_does_not_start_is_told_with_its_last_words() -> None:
-    with pytest.raises(StackFailed, match=r"mpc_node did not become active[\s\S]*no planner here"):
-        list(run_graph((13,), 1, "so101", lambda line: None, without_planner))
+    with pytest.raises(StackRefused, match=r"mpc_node refused to start[\s\S]*no planner here"):
+        list(run_processes((13,), 1, "so101", lambda line: None, without_planner))
 
 
 def test_no_stack_is_started_when_no_case_needs_one() -> None:
     def never(node: NodeSpec, namespace: str) -> list[str]:
         raise AssertionError("started a stack")
 
-    assert list(run_graph((1, 78), 20, "so101", lambda line: None, never)) == []
-    assert list(run_graph((13,), 0, "so101", lambda line: None, never)) == []
+    assert list(run_processes((1, 78), 20, "so101", lambda line: None, never)) == []
+    assert list(run_processes((13,), 0, "so101", lambda line: None, never)) == []
 
 
 def test_steps_count_what_will_be_shown() -> None:

@@ -78,9 +78,9 @@ def run_bench(
     with machine_watched() as idle:
         clock.sleep_until(clock.now() + BASELINE_SECONDS)
     with running(stack, log) as (runner, client):
-        from wm_vla_ros.bringup.recorder import Recorder
+        from wm_vla_ros.bringup.recorder import StackRecorder
 
-        bench = Bench(Recorder(client, spec, world=False).recording)
+        bench = Bench(StackRecorder(client, spec).recording)
         with hogs(hog_count), machine_watched() as busy:
             _keep_busy(bench, client, runner, seconds, clock, progress)
         wait_for_the_end(bench.recording, bench.span.end, clock)

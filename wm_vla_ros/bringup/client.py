@@ -186,6 +186,7 @@ class Execution:
         self._handle: Any = None
         self._cancel_asked = False
         self._outcome: Future[Outcome] = Future()
+        self._accepted = threading.Event()
         self._accepted_at = float("nan")
         self._first_goal_after: float | None = None
 
@@ -193,6 +194,10 @@ class Execution:
     def done(self) -> bool:
         """Whether it has ended."""
         return self._outcome.done()
+
+    def accepted(self, timeout: float) -> bool:
+        """Whether the stack took it within `timeout` s."""
+        return self._accepted.wait(timeout)
 
     def result(self, timeout: float) -> Outcome:
         """How it ended. Raises TimeoutError after `timeout` s."""
@@ -232,6 +237,7 @@ class Execution:
             return
         self._handle = handle
         self._accepted_at = StampConverter().to_seconds(handle.stamp)
+        self._accepted.set()
         handle.get_result_async().add_done_callback(self._on_result)
         if self._cancel_asked:
             handle.cancel_goal_async()

@@ -1,4 +1,4 @@
-"""Writes down what a running stack says about itself."""
+"""Records what a running stack publishes about itself, as `Recording`: what benches, demo and cases judge."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from wm_vla_ros.ros.pairing import Pairing
 from wm_vla_ros.ros.time import StampConverter
 
 
-class Recorder:
+class StackRecorder:
     """Fills `recording` from the client's thread.
 
-    world: also record joints and objects, and call on_moment with each.
+    world: also record joints and objects, and call on_moment with each. plans: also record every plan.
     """
 
     def __init__(
@@ -29,7 +29,8 @@ class Recorder:
         client: StackClient,
         spec: RobotSpec,
         *,
-        world: bool,
+        world: bool = False,
+        plans: bool = False,
         on_moment: Callable[[Moment], None] = lambda moment: None,
     ) -> None:
         self.recording = Recording()
@@ -47,6 +48,8 @@ class Recorder:
             wm.AppliedAction, "applied_action", qos.HISTORY, keep(record.applied, convert.applied_from_msg)
         )
         client.listen(wm.Fault, "faults", qos.FAULTS, keep(record.faults, convert.fault_from_msg))
+        if plans:
+            client.listen(wm.Plan, "plan", qos.EVERY_PLAN, keep(record.plans, convert.plan_from_msg))
         if world:
             client.listen(JointState, "joint_states", qos.STATE, self._on_joints)
             client.listen(PoseArray, "sim/objects", qos.STATE, self._on_objects)

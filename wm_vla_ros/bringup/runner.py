@@ -22,6 +22,7 @@ from wm_vla_ros.processes import PARENT_VARIABLE
 
 # The node refused its parameters or its models; the same number as ros.lifecycle.EXIT_REFUSED.
 REFUSED = 3
+Command = Callable[[NodeSpec, str], list[str]]
 # Seconds that a child gets after each signal before the next stronger one.
 GRACE = ((signal.SIGINT, 8.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
 _POLL = 0.05
@@ -87,7 +88,7 @@ class StackRunner:
         stack: StackSpec,
         log: Callable[[str], None],
         clock: Clock | None = None,
-        command: Callable[[NodeSpec, str], list[str]] = command_line,
+        command: Command = command_line,
     ) -> None:
         self.stack = stack
         self._log = log
@@ -135,6 +136,14 @@ class StackRunner:
             if again:
                 self._start(child.node)
         return ended
+
+    def restart(self, name: str) -> None:
+        """Start node `name` anew; one that still runs is killed first."""
+        child = self._children.pop(name, None)
+        if child is not None:
+            child.process.kill()
+            child.process.wait()
+        self._start(next(node for node in self.stack.nodes if node.name == name))
 
     def run(self, stopped: Callable[[], object]) -> int:
         """Watch until `stopped`, or the stack cannot go on. Returns the exit code: 0 if no node failed."""

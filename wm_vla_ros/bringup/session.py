@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from wm_vla_ros.bringup.runner import StackRunner
+from wm_vla_ros.bringup.runner import Command, StackRunner, command_line
 from wm_vla_ros.bringup.stack import StackSpec
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 # Domains that every Linux has the ports for (rmw: 0 to 101); 0 is where everybody else is.
 _DOMAINS = 100
-_START_TIMEOUT = 300.0
+START_TIMEOUT = 300.0  # s; on a busy machine a slow policy's libraries take their time
 _COMPLAINTS = ("[ERROR]", "[FATAL]")
 
 
@@ -34,21 +35,27 @@ class StackRefused(ValueError):
 
 
 @contextmanager
-def running(stack: StackSpec, log: Callable[[str], None]) -> Iterator[tuple[StackRunner, StackClient]]:
+def running(
+    stack: StackSpec, log: Callable[[str], None], command: Command = command_line
+) -> Iterator[tuple[StackRunner, StackClient]]:
     """Start `stack`, wait until every node is active, and hand out its runner and a client.
 
-    Raises StackRefused naming the nodes that did not come up, or stopped answering, and what they said.
+    command: as in `StackRunner`. Raises StackRefused naming the nodes that did not come up, or stopped
+    answering, and their last complaints, or last lines where they made none; also for a TimeoutError that
+    ends the block.
     """
     from wm_vla_ros.bringup.client import StackClient
 
-    complaints: list[str] = []
+    complaints: deque[str] = deque(maxlen=8)
+    lines: deque[str] = deque(maxlen=8)
 
     def listen(line: str) -> None:
         if any(mark in line for mark in _COMPLAINTS):
             complaints.append(line)
+        lines.append(line)
         log(line)
 
-    with StackRunner(stack, listen) as runner, StackClient(stack.namespace) as client:
+    with StackRunner(stack, listen, command=command) as runner, StackClient(stack.namespace) as client:
         died: list[str] = []
 
         def alive() -> bool:
@@ -56,9 +63,10 @@ def running(stack: StackSpec, log: Callable[[str], None]) -> Iterator[tuple[Stac
             return not died
 
         try:
-            client.wait_until_active([node.name for node in stack.nodes], _START_TIMEOUT, alive)
+            client.wait_until_active([node.name for node in stack.nodes], START_TIMEOUT, alive)
             yield runner, client
         except TimeoutError as error:
             alive()
-            what = "\n".join([f"the stack does not answer: {'; '.join(died) or error}", *complaints[-8:]])
+            cause = f"the stack does not answer: {'; '.join(died) or error}"
+            what = "\n".join([cause, *(complaints or lines)])
             raise StackRefused(what) from error

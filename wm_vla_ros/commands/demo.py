@@ -50,9 +50,9 @@ def command(
     with (output / "stack.log").open("w", buffering=1) as log, Display(plan) as display:
         display.say(f"starting the stack on ROS_DOMAIN_ID {domain}, log in {log.name}")
         with running(KIND.build(**chosen), lambda line: print(line, file=log)) as (runner, client):
-            from wm_vla_ros.bringup.recorder import Recorder
+            from wm_vla_ros.bringup.recorder import StackRecorder
 
-            recorder = Recorder(client, spec, world=True, on_moment=truth.on_moment)
+            recorder = StackRecorder(client, spec, world=True, on_moment=truth.on_moment)
             results = run_legs(client, recorder.recording, truth, plan, display.show)
             died = [ended.text for ended in runner.poll()]
         display.say("rendering the film")

@@ -47,7 +47,7 @@ def command(
             ):
                 results.append(result)
                 update(len(results), note=f"case {result.number} ({result.where})")
-        except (campaign.process_cases.StackFailed, StackRefused) as error:
+        except StackRefused as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
     if not json:

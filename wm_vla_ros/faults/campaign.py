@@ -104,7 +104,7 @@ def run_all(
     """Every case in `numbers`: those without processes, then those on the running stack."""
     yield from run_pure(numbers, runs, robot)
     begun = time.monotonic()
-    for case, outcomes in process_cases.run_graph(numbers, graph_runs, robot, log):
+    for case, outcomes in process_cases.run_processes(numbers, graph_runs, robot, log):
         violations = [f"run {i}: {text}" for i, each in enumerate(outcomes) for text in each.violations]
         holds = [each.hold for each in outcomes if each.hold is not None]
         where = f"stack: {case.victim}"

@@ -20,6 +20,8 @@ from wm_vla_ros.types import AppliedAction, Fault, RobotState, Severity
 
 TOLERANCE = 1e-9  # rad, and rad per tick
 FAULT_WITHIN = 0.2  # s
+# How far two stamps of one moment may differ after going through ROS time, s.
+_ROS_TIMING = 1e-3
 
 
 @dataclass
@@ -148,6 +150,14 @@ def judge_record(applied: Sequence[AppliedAction], spec: ArmLimits) -> list[str]
         if i == 1:
             probe.violations.clear()
     return probe.violations
+
+
+def judge_running(
+    applied: Sequence[AppliedAction], faults: Sequence[Fault], spec: ArmLimits, until: float = np.inf
+) -> list[str]:
+    """I1 to I3 as `judge_record`, and I6 for what was changed before `until`, s: its fault must have come."""
+    ready = [each for each in interventions(applied) if each[0] < until]
+    return judge_record(applied, spec) + unannounced(ready, list(faults), _ROS_TIMING)
 
 
 def interventions(applied: Sequence[AppliedAction]) -> list[tuple[float, str]]:

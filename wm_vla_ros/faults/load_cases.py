@@ -1,51 +1,39 @@
 """Cases that load the running stack instead of ending a process: lost time, floods of goals, long inference.
 
-The fast loop must go on at its rate, or say that it does not. What else is judged is what its driver says it
-wrote, as in fault_graph.
+The fast loop must go on at its rate, or say that it does not; what the driver wrote is judged besides.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from wm_vla_ros import world_models
-from wm_vla_ros.bringup.session import running
-from wm_vla_ros.bringup.stack import DRIVER, FAST, SLOW, stack_kind
+from wm_vla_ros.bringup.stack import FAST, SLOW
 from wm_vla_ros.config import defaults
-from wm_vla_ros.faults.invariants import interventions, judge_record, unannounced
+from wm_vla_ros.faults.invariants import judge_running
+from wm_vla_ros.faults.live_stack import LiveStack, live_stack
 from wm_vla_ros.recording import Recording, between
 from wm_vla_ros.report import Figure
-from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.safety.limits import ArmLimits
 from wm_vla_ros.tasks.task import INSTRUCTIONS
 from wm_vla_ros.types import LatentGoal
 
-if TYPE_CHECKING:
-    from wm_vla_ros.bringup.client import StackClient
-    from wm_vla_ros.bringup.runner import StackRunner
-
 LEAST_RATE = 49.0  # Hz
 MOST_GROWTH = 5.0  # MB
 FLOOD_RATE, FLOOD_SECONDS = 1000.0, 8.0
 INFERENCE_SECONDS = (0.2, 1.0, 3.0, 10.0)  # s
-_MEGABYTE = 1e6
-_WORDS = tuple(INSTRUCTIONS)
+_INSTRUCTIONS = tuple(INSTRUCTIONS)
 _FLOODS, _OF_THE_FLOOD = 5, 0.95  # attempts at one that is as strong as it should be
 _INTERRUPTED = 2.4  # s
 _SETTLED = 1.0  # s, for what was sent to be heard and what was valid to run out
 _STEPS = 51  # of a goal's path, as the shipped policy's chunks make them
-# How far two stamps of one moment may differ after going through ROS time, s.
-_TIMING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -76,46 +64,27 @@ class LoadCase:
         return tuple(figures)
 
 
-class LoadedStack:
-    """The simulated stack, running, and what is heard of it."""
+class LoadedStack(LiveStack):
+    """A stack that is put under load."""
 
-    def __init__(self, robot: str, runner: StackRunner, client: StackClient) -> None:
+    def __init__(self, *given: object) -> None:
         from wm_vla_msgs import msg as wm
-        from wm_vla_ros.bringup.recorder import Recorder
         from wm_vla_ros.ros import qos
 
-        self.client = client
-        self._spec = load_robot(robot)
-        self._runner = runner
-        self._model = world_models.load(defaults().world_model, robot=self._spec)
-        self.recording: Recording = Recorder(client, self._spec, world=False).recording
+        super().__init__(*given)  # type: ignore[arg-type]
+        self._model = world_models.load(defaults().world_model, robot=self.spec)
         self.inferences: list[float] = []  # when the slow loop sent what it had inferred, s
-        self._goals = client.node.create_publisher(wm.LatentGoal, "latent_goal", qos.LATEST)
-        client.listen(wm.ActionChunk, "action_chunk", qos.LATEST, self._on_chunk)
+        self._goals = self.client.node.create_publisher(wm.LatentGoal, "latent_goal", qos.LATEST)
+        self.client.listen(
+            wm.ActionChunk, "action_chunk", qos.LATEST, lambda _: self.inferences.append(time.monotonic())
+        )
         self._sequence = 0
-
-    def memory(self) -> float:
-        """Resident memory of the planner's process, MB."""
-        return float(psutil.Process(self._runner.pid(FAST)).memory_info().rss) / _MEGABYTE
-
-    def wait(self, seconds: float) -> None:
-        """Let the stack run."""
-        time.sleep(seconds)
-
-    def interrupt(self, seconds: float) -> None:
-        """Keep the planner's process from running for a moment."""
-        pid = self._runner.pid(FAST)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            self.wait(seconds)
-        finally:
-            os.kill(pid, signal.SIGCONT)
 
     def judged(self, start: float, end: float, least: float = LEAST_RATE) -> tuple[list[str], float]:
         """`judge_span` as soon as everything has been heard, and who of the stack has ended."""
         self.wait(_SETTLED)
-        violations, rate = judge_span(self.recording, self._spec, start, end, least)
-        return [*(each.text for each in self._runner.poll()), *violations], rate
+        violations, rate = judge_span(self.recording, self.spec, start, end, least)
+        return [*(each.text for each in self.runner.poll()), *violations], rate
 
     def flood(self, seconds: float, rate: float) -> float:
         """Send goals at `rate` Hz, good and bad in turns; returns the rate that came of it, Hz."""
@@ -149,16 +118,13 @@ class LoadedStack:
         images = {name: np.zeros((*size, 3), np.uint8) for name, size in manifest.cameras.items()}
         latent = self._model.encode(images, np.zeros(len(manifest.proprio_names), np.float32))
         path = np.repeat(latent[None], _STEPS, axis=0)
-        good = LatentGoal(0.0, 0, "flood", self._model.encoder_id, path, self._spec.dt, 0.5)
+        good = LatentGoal(0.0, 0, "flood", self._model.encoder_id, path, self.spec.dt, 0.5)
         spoiled = path.copy()
         spoiled[_STEPS // 2, 0] = np.nan
         yield good
         yield replace(good, embeddings=spoiled)
         yield good
         yield replace(good, encoder_id="another")
-
-    def _on_chunk(self, message: object) -> None:
-        self.inferences.append(time.monotonic())
 
 
 def judge_span(
@@ -168,9 +134,7 @@ def judge_span(
 
     least: Hz that the rate must have.
     """
-    applied = between(recording.applied, start, end)
-    violations = judge_record(applied, spec)
-    violations += unannounced(interventions(applied), list(recording.faults), _TIMING)
+    violations = judge_running(between(recording.applied, start, end), recording.faults, spec)
     stats = between(recording.stats, start, end)
     rate = (stats[-1].tick - stats[0].tick + 1) / (end - start) if stats else 0.0
     if rate < least:
@@ -180,21 +144,21 @@ def judge_span(
 
 def cycles_overrun(stack: LoadedStack, run: int) -> Load:
     """Case 16: an interruption of two periods takes one cycle at least past its own."""
-    execution = stack.client.execute(_WORDS[run % len(_WORDS)])
+    execution = stack.client.execute(_INSTRUCTIONS[run % len(_INSTRUCTIONS)])
     stack.wait(_SETTLED)
     start = time.monotonic()
     while time.monotonic() < start + _INTERRUPTED:
-        stack.interrupt(0.04)
+        stack.pause(FAST, 0.04)
         stack.wait(0.36)
     end = time.monotonic()
     execution.cancel()
     violations, rate = stack.judged(start, end, least=0.0)
     faults = between(stack.recording.faults, start, end)
-    said = [each for each in faults if each.code == FaultCode.DEGRADED]
-    if not said or said[0].stamp > start + 1.0:
-        came = [round(each.stamp - start, 2) for each in said]
+    reported = [each for each in faults if each.code == FaultCode.DEGRADED]
+    if not reported or reported[0].stamp > start + 1.0:
+        came = [round(each.stamp - start, 2) for each in reported]
         violations.append(f"no degraded fault within 1 s, but after {came} s")
-    violations += [f"no p99 in {each.text!r}" for each in said if "p99" not in each.text]
+    violations += [f"no p99 in {each.text!r}" for each in reported if "p99" not in each.text]
     return Load(tuple(violations), rate)
 
 
@@ -213,12 +177,12 @@ def goal_flood(stack: LoadedStack, run: int) -> Load:
 
 
 def _flooded(stack: LoadedStack, run: int) -> tuple[float, Load]:
-    execution = stack.client.execute(_WORDS[run % len(_WORDS)])
+    execution = stack.client.execute(_INSTRUCTIONS[run % len(_INSTRUCTIONS)])
     stack.wait(_SETTLED)
-    before, start = stack.memory(), time.monotonic()
+    before, start = stack.memory(FAST), time.monotonic()
     achieved = stack.flood(FLOOD_SECONDS, FLOOD_RATE)
     end = time.monotonic()
-    growth = stack.memory() - before
+    growth = stack.memory(FAST) - before
     execution.cancel()
     violations, rate = stack.judged(start, end)
     if growth >= MOST_GROWTH:
@@ -234,7 +198,7 @@ def long_inferences(stack: LoadedStack, run: int) -> Load:
     seconds = INFERENCE_SECONDS[run % len(INFERENCE_SECONDS)]
     stack.client.set_parameters(SLOW, vla_latency=seconds)
     start = time.monotonic()
-    execution = stack.client.execute(_WORDS[run % len(_WORDS)], time_limit=seconds + 8.0)
+    execution = stack.client.execute(_INSTRUCTIONS[run % len(_INSTRUCTIONS)], time_limit=seconds + 8.0)
     stack.wait(seconds + 3.0)
     end = time.monotonic()
     execution.cancel()
@@ -278,13 +242,6 @@ def run_load(
     chosen = [case for case in CASES if case.number in numbers]
     if not chosen or runs == 0:
         return
-    stack = stack_kind("sim").build(f"load_{os.getpid()}", robot=robot)
-    # A latch of an earlier use of this machine is none of this campaign's.
-    nodes = tuple(
-        replace(node, parameters={**node.parameters, "keep_latch": False}) if node.name == DRIVER else node
-        for node in stack.nodes
-    )
-    with running(replace(stack, nodes=nodes), log) as (runner, client):
-        loaded = LoadedStack(robot, runner, client)
+    with live_stack(LoadedStack, robot, log) as loaded:
         for case in chosen:
             yield case, [case.run(loaded, run) for run in range(runs)]

@@ -24,6 +24,8 @@ LATEST = _profile(1)
 # Plans as the driver hears them. A queue of one is shared by all writers: a second planner's plans would push
 # the owner's out of it, unheard, and the silent owner would lose the arm. Times tell old plans from new.
 HEARD_PLANS = _profile(20)
+# Plans as a recorder hears them: none may be lost while it is busy, where the driver wants the newest alone.
+EVERY_PLAN = _profile(200)
 # Joint states: the newest few, enough to find the one that belongs to an image.
 STATE = _profile(10)
 # Applied actions are replayed by the belief, where a lost one is a wrong prediction.

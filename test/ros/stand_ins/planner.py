@@ -9,7 +9,7 @@ import time
 import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import JointState
 
 from wm_vla_msgs import msg as wm
@@ -21,7 +21,7 @@ GOAL_VALID = 0.6  # s
 HORIZON, DT = 10, 0.02
 
 
-class Planner(Node):
+class Planner(LifecycleNode):
     def __init__(self) -> None:
         super().__init__("mpc_node")
         self._stamps = StampConverter()
@@ -53,6 +53,7 @@ class Planner(Node):
 if __name__ == "__main__":
     rclpy.init()
     node = Planner()
-    node.get_logger().info("active")
+    node.trigger_configure()
+    node.trigger_activate()
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.spin(node)

@@ -10,7 +10,7 @@ from rclpy.action import ActionServer
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode
 
 from wm_vla_msgs import msg as wm
 from wm_vla_msgs.action import ExecuteInstruction
@@ -19,7 +19,7 @@ from wm_vla_ros.ros import qos
 GOALS, PERIOD = 20, 0.2
 
 
-class Policy(Node):
+class Policy(LifecycleNode):
     def __init__(self) -> None:
         super().__init__("vla_node")
         self._goals = self.create_publisher(wm.LatentGoal, "latent_goal", qos.LATEST)
@@ -44,6 +44,7 @@ if __name__ == "__main__":
     node = Policy()
     executor = MultiThreadedExecutor(3)
     executor.add_node(node)
-    node.get_logger().info("active")
+    node.trigger_configure()
+    node.trigger_activate()
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         executor.spin()
