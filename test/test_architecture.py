@@ -25,7 +25,7 @@ ROS_PLACES = (
 # Folders and top-level files, as data flow: each may import those before it, at its top, lazily or for types.
 ORDER = (
     *("types", "clock", "paths", "files", "settings", "config", "processes", "scheduling", "realtime"),
-    *("report", "recording", "progress", "machine"),
+    *("report", "delivery", "plotting", "recording", "progress", "machine"),
     *("tasks", "robots", "sensing", "safety", "sim", "drivers", "data"),
     *("world_models", "belief", "goals", "planning", "vla"),
     *("ros", "bringup", "nodes"),

@@ -18,7 +18,7 @@ class CommandFolder(TyperGroup):
     """Finds commands by file name; running one imports that file and no other."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name in sorted(self._files()) if self.get_command(ctx, name) is not None]
+        return sorted(self._files())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         file = self._files().get(cmd_name)
@@ -26,8 +26,6 @@ class CommandFolder(TyperGroup):
             return None
         module = importlib.import_module(f"{commands.__name__}.{file}")
         group = getattr(module, "app", None)
-        if group is None and not hasattr(module, "command"):
-            return None  # shared by commands, not one itself
         if group is None:
             group = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             group.command(cmd_name)(module.command)

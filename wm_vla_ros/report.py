@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Any
 
 from wm_vla_ros import __version__
 
-_Z95 = 1.959963984540054
 _REPORTED_PACKAGES = ("ros-rclpy", "mujoco", "onnxruntime-gpu", "onnxruntime", "torch", "lerobot", "numpy")
 
 
@@ -64,12 +63,8 @@ def as_object(report: Report) -> dict[str, Any]:
     }
 
 
-def emit(report: Report, as_json: bool) -> None:
-    """Print `report` on stdout: one JSON object on one line, or a table."""
-    if as_json:
-        sys.stdout.write(json.dumps(as_object(report), allow_nan=False) + "\n")
-        sys.stdout.flush()
-        return
+def print_table(report: Report) -> None:
+    """Print figures and conditions for people."""
     from rich.console import Console
     from rich.table import Table
 
@@ -87,6 +82,14 @@ def emit(report: Report, as_json: bool) -> None:
         console.print(", ".join(f"{key}: {value}" for key, value in report.conditions.items()), style="dim")
 
 
+def emit(report: Report, as_json: bool, show: Callable[[Report], None] = print_table) -> None:
+    """Print `report` on stdout: one JSON object on one line, or by `show`."""
+    if not as_json:
+        return show(report)
+    sys.stdout.write(json.dumps(as_object(report), allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """95 % Wilson score interval of a proportion (E. B. Wilson, JASA 22, 1927).
 
@@ -94,11 +97,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     """
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"need 0 <= successes <= n and n > 0, got {successes} of {n}")
-    share = successes / n
-    spread = _Z95**2 / n
-    centre = (share + spread / 2) / (1 + spread)
-    half = _Z95 * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def proportion(name: str, successes: int, n: int) -> Figure:

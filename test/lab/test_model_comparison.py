@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wm_vla_ros.commands.delivery import deliver
 from wm_vla_ros.data.lerobot_reader import EpisodeArrays
 from wm_vla_ros.data.sequences import grounding_names
+from wm_vla_ros.delivery import deliver
 from wm_vla_ros.judging import held_out, judged
 from wm_vla_ros.judging.judged import label, load_judged
 from wm_vla_ros.lab import model_facts

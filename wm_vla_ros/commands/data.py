@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from wm_vla_ros.commands import JsonFlag
-from wm_vla_ros.commands.augment import imagine
+from wm_vla_ros.commands import DemonstrationsOption, JsonFlag, TimesOption, WorldModelOption
 from wm_vla_ros.config import defaults
+from wm_vla_ros.progress import bar
 from wm_vla_ros.report import Figure, Report, conditions, emit, proportion
 
+_DEFAULTS = defaults()
 app = typer.Typer(help="Record episodes as a LeRobotDataset, and describe one.", no_args_is_help=True)
-app.command("imagine")(imagine)
 
 
 @app.command()
@@ -31,11 +31,11 @@ def collect(
     ] = None,
     world_model: Annotated[
         str, typer.Option(help="World model that plans with --policy dagger.")
-    ] = defaults().world_model,
+    ] = _DEFAULTS.world_model,
     noise: Annotated[bool, typer.Option(help="Disturb the expert, and record how it recovers.")] = True,
     seed: Annotated[int, typer.Option(help="Number of the series; each has its own scenes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
-    robot: Annotated[str, typer.Option(help="Robot name.")] = defaults().robot,
+    robot: Annotated[str, typer.Option(help="Robot name.")] = _DEFAULTS.robot,
     cameras: Annotated[str, typer.Option(help="Cameras to record, separated by commas.")] = "front,wrist",
     size: Annotated[int, typer.Option(help="Width and height of images, pixels.", min=32, max=1024)] = 96,
     json: JsonFlag = False,
@@ -43,7 +43,6 @@ def collect(
     """Record episodes in simulation, faster than real time, as a LeRobotDataset v3."""
     import time
 
-    from wm_vla_ros.progress import bar
     from wm_vla_ros.rig.collect import CollectOptions
     from wm_vla_ros.rig.collect import collect as record
 
@@ -86,3 +85,26 @@ def info(
     from wm_vla_ros.data.describe import describe
 
     emit(describe(root), json)
+
+
+@app.command()
+def imagine(
+    dataset: DemonstrationsOption,
+    out: Annotated[Path, typer.Option(help="Folder, not there yet.")],
+    world_model: WorldModelOption = _DEFAULTS.world_model,
+    times: TimesOption = 10,
+    demos: Annotated[
+        int | None, typer.Option(help="Recorded demonstrations to use; default: all that succeeded.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Let a world model imagine demonstrations from recorded ones, and write both as one data set of latents.
+
+    Every row of the LeRobotDataset v3 says whether it was imagined, and out of which episodes and rows.
+    """
+    from wm_vla_ros.lab.augmented_set import make
+
+    with bar("imagining", 1.0) as update:
+        report = make(dataset, world_model, out, times, demos, seed, update)
+    emit(report, json)

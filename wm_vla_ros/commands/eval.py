@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wm_vla_ros.commands import JsonFlag
-from wm_vla_ros.commands.augment import augment
-from wm_vla_ros.commands.delivery import (
-    DataFlag,
-    EpisodesFlag,
-    HtmlFlag,
-    PngFlag,
-    WorldModelsFlag,
-    deliver,
+from wm_vla_ros.commands import (
+    DemonstrationsOption,
+    EpisodesOption,
+    HeldOutOption,
+    HtmlOption,
+    JsonFlag,
+    LatencyOption,
+    PngOption,
+    PolicyOption,
+    RobotOption,
+    SeedsOption,
+    TasksOption,
+    TimesOption,
+    WorkersOption,
+    WorldModelOption,
+    WorldModelsOption,
 )
 from wm_vla_ros.config import defaults
+from wm_vla_ros.delivery import deliver
+from wm_vla_ros.progress import bar
 from wm_vla_ros.report import emit
 
+_DEFAULTS = defaults()
 app = typer.Typer(help="Measure tasks and models.", no_args_is_help=True)
-app.command("augment")(augment)
 
 
 @app.command("tasks")
 def tasks(
     task: Annotated[str, typer.Option(help="reach or push.")] = "reach",
-    seeds: Annotated[str, typer.Option(help="FIRST:LAST (end excluded), or a comma list.")] = "1000:1100",
-    robot: Annotated[str, typer.Option(help="Robot of config/robots.")] = defaults().robot,
-    policy: Annotated[str, typer.Option(help="LeRobot policy: name in models/, folder, or hub id.")] = (
-        defaults().policy
-    ),
-    world_model: Annotated[str, typer.Option(help="World model: name in models/ or folder.")] = (
-        defaults().world_model
-    ),
-    vla_latency: Annotated[
-        float, typer.Option(min=0.0, max=10.0, help="Seconds that an inference takes.")
-    ] = 0.1,
+    seeds: SeedsOption = "1000:1100",
+    robot: RobotOption = _DEFAULTS.robot,
+    policy: PolicyOption = _DEFAULTS.policy,
+    world_model: WorldModelOption = _DEFAULTS.world_model,
+    vla_latency: LatencyOption = 0.1,
     observation_delay: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Seconds from camera to loop.")
     ] = (0.01),
@@ -48,11 +52,10 @@ def tasks(
         list[str] | None,
         typer.Option(help="NAME=VALUE of the planner, as weight_value=1; repeat for several."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
+    workers: WorkersOption = 2,
     json: JsonFlag = False,
 ) -> None:
     """Run a task over seeds that no training saw: the deployed cores in-process, under virtual time."""
-    from wm_vla_ros.progress import bar
     from wm_vla_ros.rig.closed_loop import EvalSettings, evaluate, parse_planner, parse_seeds
     from wm_vla_ros.rig.rig import RigConditions
 
@@ -68,12 +71,12 @@ def tasks(
 
 @app.command("imagination")
 def imagination(
-    world_model: WorldModelsFlag = None,
-    data: DataFlag = None,
-    episodes: EpisodesFlag = 12,
+    world_model: WorldModelsOption = None,
+    data: HeldOutOption = None,
+    episodes: EpisodesOption = 12,
     windows: Annotated[int, typer.Option(min=10, help="Windows to judge, evenly spread.")] = 2000,
-    png: PngFlag = None,
-    html: HtmlFlag = None,
+    png: PngOption = None,
+    html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
     """How far ahead world models see on held-out episodes: against persistence and a linear forecast.
@@ -82,58 +85,55 @@ def imagination(
     and how much of a pushed cube's motion is foreseen.
     """
     from wm_vla_ros.judging.imagination_judge import evaluate
-    from wm_vla_ros.progress import bar
 
     with bar("imagination", 1.0) as update:
-        report, draw = evaluate(world_model or [defaults().world_model], data, episodes, windows, update)
+        report, draw = evaluate(world_model or [_DEFAULTS.world_model], data, episodes, windows, update)
     deliver(report, draw, png, html, json)
 
 
 @app.command("latent")
 def latent(
-    world_model: WorldModelsFlag = None,
-    data: DataFlag = None,
-    episodes: EpisodesFlag = 12,
+    world_model: WorldModelsOption = None,
+    data: HeldOutOption = None,
+    episodes: EpisodesOption = 12,
     samples: Annotated[int, typer.Option(min=100, help="Frames to encode, evenly spread.")] = 2000,
     points: Annotated[int, typer.Option(min=20, max=1500, help="Of them, points of the embedding.")] = 1000,
-    png: PngFlag = None,
-    html: HtmlFlag = None,
+    png: PngOption = None,
+    html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Whether the world is in the latent: linear probes, effective rank, collapse, and a t-SNE picture."""
     from wm_vla_ros.lab.latent_space import evaluate
-    from wm_vla_ros.progress import bar
 
     with bar("latent", 1.0) as update:
         report, draw = evaluate(
-            world_model or [defaults().world_model], data, episodes, samples, points, update
+            world_model or [_DEFAULTS.world_model], data, episodes, samples, points, update
         )
     deliver(report, draw, png, html, json)
 
 
 @app.command("surprise")
 def surprise(
-    world_model: WorldModelsFlag = None,
+    world_model: WorldModelsOption = None,
     episodes: Annotated[int, typer.Option(min=3, max=1000, help="Episodes of play to record.")] = 40,
-    png: PngFlag = None,
-    html: HtmlFlag = None,
+    png: PngOption = None,
+    html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Whether what physics forbids surprises more than what it allows, beside persistence: AUROC."""
     from wm_vla_ros.lab.surprise import evaluate
-    from wm_vla_ros.progress import bar
 
     with bar("surprise", 1.0) as update:
-        report, draw = evaluate(world_model or [defaults().world_model], episodes, update)
+        report, draw = evaluate(world_model or [_DEFAULTS.world_model], episodes, update)
     deliver(report, draw, png, html, json)
 
 
 @app.command("goal-image")
 def goal_image(
-    world_model: WorldModelsFlag = None,
-    seeds: Annotated[str, typer.Option(help="FIRST:LAST (end excluded), or a comma list.")] = "1000:1030",
-    png: PngFlag = None,
-    html: HtmlFlag = None,
+    world_model: WorldModelsOption = None,
+    seeds: SeedsOption = "1000:1030",
+    png: PngOption = None,
+    html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Whether the arm comes to where a picture shows it: by latent distance alone, and by the stack's cost.
@@ -141,10 +141,9 @@ def goal_image(
     Beside the picture of another scene, and an arm that is not moved. No policy runs.
     """
     from wm_vla_ros.lab.goal_images import evaluate, runs
-    from wm_vla_ros.progress import bar
     from wm_vla_ros.rig.closed_loop import parse_seeds
 
-    names, numbers = world_model or [defaults().world_model], parse_seeds(seeds)
+    names, numbers = world_model or [_DEFAULTS.world_model], parse_seeds(seeds)
     with bar("goal images", len(names) * len(numbers) * runs()) as progress:
         report, draw = evaluate(names, numbers, progress)
     deliver(report, draw, png, html, json)
@@ -155,11 +154,11 @@ def video(
     world_model: Annotated[
         str, typer.Option(help="World model of family video: name in models/ or folder.")
     ] = "so101_video",
-    data: DataFlag = None,
-    episodes: EpisodesFlag = 12,
+    data: HeldOutOption = None,
+    episodes: EpisodesOption = 12,
     windows: Annotated[int, typer.Option(min=10, help="Windows to judge, evenly spread.")] = 400,
-    png: PngFlag = None,
-    html: HtmlFlag = None,
+    png: PngOption = None,
+    html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Whether the frames that a video model sees coming come, and which actions it reads off between them.
@@ -167,7 +166,6 @@ def video(
     Beside the present frame, the mean action and the action before; the picture: true frames over imagined.
     """
     from wm_vla_ros.lab.videos import evaluate
-    from wm_vla_ros.progress import bar
 
     with bar("video", 1.0) as update:
         report, draw = evaluate(world_model, data, episodes, windows, update)
@@ -179,20 +177,14 @@ def planning_vs_bc(
     types: Annotated[
         str, typer.Option(help="Comma list of reach, push, precise, long, moving.")
     ] = "reach,push,precise,long,moving",
-    seeds: Annotated[str, typer.Option(help="FIRST:LAST (end excluded), or a comma list.")] = "1000:1100",
-    robot: Annotated[str, typer.Option(help="Robot of config/robots.")] = defaults().robot,
-    policy: Annotated[str, typer.Option(help="LeRobot policy: name in models/, folder, or hub id.")] = (
-        defaults().policy
-    ),
-    world_model: Annotated[str, typer.Option(help="World model: name in models/ or folder.")] = (
-        defaults().world_model
-    ),
-    vla_latency: Annotated[
-        float, typer.Option(min=0.0, max=10.0, help="Seconds that an inference takes.")
-    ] = 0.1,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
-    png: PngFlag = None,
-    html: HtmlFlag = None,
+    seeds: SeedsOption = "1000:1100",
+    robot: RobotOption = _DEFAULTS.robot,
+    policy: PolicyOption = _DEFAULTS.policy,
+    world_model: WorldModelOption = _DEFAULTS.world_model,
+    vla_latency: LatencyOption = 0.1,
+    workers: WorkersOption = 2,
+    png: PngOption = None,
+    html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Whether planning with the world model beats the policy alone, by type of task, on the same seeds.
@@ -201,7 +193,6 @@ def planning_vs_bc(
     half the tolerance. long: touch one cube, then push another. moving: reach a cube that travels at 30 mm/s.
     """
     from wm_vla_ros.baselines.planning_vs_bc import Contest, evaluate
-    from wm_vla_ros.progress import bar
     from wm_vla_ros.rig.closed_loop import parse_seeds
     from wm_vla_ros.rig.rig import RigConditions
 
@@ -214,22 +205,20 @@ def planning_vs_bc(
 
 @app.command("policies")
 def policies(
-    world_model: WorldModelsFlag = None,
+    world_model: WorldModelsOption = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(help="Policy: name or folder, with a fault as POLICY@FAULT=SIZE. Four or more."),
     ] = None,
-    tasks: Annotated[str, typer.Option(help="Comma list of reach, push.")] = "reach,push",
-    seeds: Annotated[str, typer.Option(help="FIRST:LAST (end excluded), or a comma list.")] = "1000:1050",
-    data: DataFlag = None,
-    episodes: EpisodesFlag = 12,
+    tasks: TasksOption = "reach,push",
+    seeds: SeedsOption = "1000:1050",
+    data: HeldOutOption = None,
+    episodes: EpisodesOption = 12,
     starts: Annotated[int, typer.Option(min=10, help="Observations of each task to imagine from.")] = 200,
-    vla_latency: Annotated[
-        float, typer.Option(min=0.0, max=10.0, help="Seconds that an inference takes.")
-    ] = 0.1,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
-    png: PngFlag = None,
-    html: HtmlFlag = None,
+    vla_latency: LatencyOption = 0.1,
+    workers: WorkersOption = 2,
+    png: PngOption = None,
+    html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Whether world models rank policies as the simulator does: Spearman's correlation.
@@ -237,28 +226,23 @@ def policies(
     Without --policy: the default policy and eight of its like with faults (gain, bias, noise, deaf).
     """
     from wm_vla_ros.lab.policy_judge import Ranking, evaluate, graded
-    from wm_vla_ros.progress import bar
     from wm_vla_ros.rig.closed_loop import parse_seeds
 
-    names = tuple(policy) if policy else graded(defaults().policy)
+    names = tuple(policy) if policy else graded(_DEFAULTS.policy)
     what = Ranking(names, tuple(tasks.split(",")), parse_seeds(seeds), starts, vla_latency)
     with bar("ranking policies", 1.0) as update:
-        report, draw = evaluate(
-            world_model or [defaults().world_model], what, data, episodes, workers, update
-        )
+        report, draw = evaluate(world_model or [_DEFAULTS.world_model], what, data, episodes, workers, update)
     deliver(report, draw, png, html, json)
 
 
 @app.command("success-prediction")
 def success_prediction(
-    world_model: WorldModelsFlag = None,
-    policy: Annotated[str, typer.Option(help="LeRobot policy: name in models/, folder, or hub id.")] = (
-        defaults().policy
-    ),
-    tasks: Annotated[str, typer.Option(help="Comma list of reach, push.")] = "reach,push",
+    world_model: WorldModelsOption = None,
+    policy: PolicyOption = _DEFAULTS.policy,
+    tasks: TasksOption = "reach,push",
     trials: Annotated[int, typer.Option(min=40, max=10_000, help="Trials of each task.")] = 300,
-    png: PngFlag = None,
-    html: HtmlFlag = None,
+    png: PngOption = None,
+    html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Whether world models foresee if a chunk will do the task, before moving: AUROC, Brier, calibration.
@@ -266,9 +250,45 @@ def success_prediction(
     Trials start midway in unseen scenes; the policy and its like with faults take turns.
     """
     from wm_vla_ros.lab.success_prediction import evaluate
-    from wm_vla_ros.progress import bar
 
     names = tuple(tasks.split(","))
     with bar("success prediction", 1.0) as update:
-        report, draw = evaluate(world_model or [defaults().world_model], policy, names, trials, update)
+        report, draw = evaluate(world_model or [_DEFAULTS.world_model], policy, names, trials, update)
+    deliver(report, draw, png, html, json)
+
+
+@app.command("augment")
+def augment(
+    dataset: DemonstrationsOption,
+    world_model: WorldModelOption = _DEFAULTS.world_model,
+    demos: Annotated[str, typer.Option(help="Comma list: how many recorded demonstrations.")] = "10,30,100",
+    times: TimesOption = 10,
+    seeds: SeedsOption = "1000:1050",
+    steps: Annotated[int, typer.Option(help="Steps of gradient of every policy.")] = 3000,
+    draws: Annotated[int, typer.Option(help="Draws of demonstrations; seeds take turns at them.")] = 2,
+    sets: Annotated[
+        Path | None, typer.Option(help="Keep data sets and policies in this folder, not there yet.")
+    ] = None,
+    workers: WorkersOption = 2,
+    png: PngOption = None,
+    html: HtmlOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Whether a policy gains from demonstrations that a world model imagined: success over recorded ones.
+
+    Cloned on the model's latents: from recorded demonstrations, from those with plain noise, and from those
+    with imagined ones beside them. All for the same number of steps.
+    """
+    from tempfile import TemporaryDirectory
+
+    from wm_vla_ros.data.lerobot_writer import refuse_existing
+    from wm_vla_ros.lab.augmentation import Augmentation, evaluate, parse_demos
+    from wm_vla_ros.rig.closed_loop import parse_seeds
+
+    what = Augmentation(dataset, world_model, parse_demos(demos), times, parse_seeds(seeds), steps, draws)
+    if sets is not None:
+        refuse_existing(sets)
+        sets.mkdir(parents=True)
+    with TemporaryDirectory() as folder, bar("augmentation", 1.0) as update:
+        report, draw = evaluate(what, sets or Path(folder), workers, update)
     deliver(report, draw, png, html, json)

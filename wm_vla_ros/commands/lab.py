@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wm_vla_ros.commands import JsonFlag
+from wm_vla_ros.progress import bar
 from wm_vla_ros.report import emit
 
 app = typer.Typer(help="Small worlds in which a world model can be seen whole.", no_args_is_help=True)
@@ -40,7 +41,6 @@ def pendulum(
     agent's return over 20 starts that it never saw.
     """
     from wm_vla_ros.lab.pendulum import run, settings_of
-    from wm_vla_ros.progress import bar
 
     settings = settings_of(seed, episodes, updates, latent, quick)
     with bar("pendulum", 1.0) as update:

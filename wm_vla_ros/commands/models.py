@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from wm_vla_ros.commands import JsonFlag
-from wm_vla_ros.commands.delivery import (
-    DataFlag,
-    EpisodesFlag,
-    HtmlFlag,
-    PngFlag,
-    WorldModelsFlag,
-    deliver,
+from wm_vla_ros.commands import (
+    EpisodesOption,
+    HeldOutOption,
+    HtmlOption,
+    JsonFlag,
+    PngOption,
+    PolicyOption,
+    SeedsOption,
+    WorldModelsOption,
 )
 from wm_vla_ros.config import defaults
+from wm_vla_ros.delivery import deliver
+from wm_vla_ros.progress import bar
+from wm_vla_ros.report import Figure, Report, emit
 
+_DEFAULTS = defaults()
 app = typer.Typer(help="World models: list, show, compare.", no_args_is_help=True)
 
 
@@ -26,7 +31,7 @@ def list_models(json: JsonFlag = False) -> None:
     from wm_vla_ros.lab.model_facts import listing
     from wm_vla_ros.world_models import available
 
-    _emit(listing(available()), json, _print_list)
+    emit(listing(available()), json, _print_list)
 
 
 @app.command("show")
@@ -36,29 +41,26 @@ def show(
 ) -> None:
     """A world model's manifest, and what its training measured."""
     from wm_vla_ros.lab.model_facts import shown
-    from wm_vla_ros.report import emit
 
     emit(shown(name), json)
 
 
 @app.command("compare")
 def compare(
-    world_model: WorldModelsFlag = None,
+    world_model: WorldModelsOption = None,
     tasks: Annotated[str, typer.Option(help="Comma list of reach, push; or none.")] = "reach,push",
-    seeds: Annotated[str, typer.Option(help="FIRST:LAST (end excluded), or a comma list.")] = "1000:1100",
-    policy: Annotated[str, typer.Option(help="LeRobot policy: name in models/, folder, or hub id.")] = (
-        defaults().policy
-    ),
-    data: DataFlag = None,
-    episodes: EpisodesFlag = 12,
+    seeds: SeedsOption = "1000:1100",
+    policy: PolicyOption = _DEFAULTS.policy,
+    data: HeldOutOption = None,
+    episodes: EpisodesOption = 12,
     windows: Annotated[int, typer.Option(min=10, help="Windows of imagination to judge.")] = 2000,
     plans: Annotated[int, typer.Option(min=20, max=100_000, help="Plans that are timed.")] = 500,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes, for the closed loop.")] = 2,
     quick: Annotated[
         bool, typer.Option(help="For CI: two reaches, few episodes and plans, whatever else is chosen.")
     ] = False,
-    png: PngFlag = None,
-    html: HtmlFlag = None,
+    png: PngOption = None,
+    html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
     """World models side by side: imagination, probes, plan time, size, training time, and success.
@@ -67,7 +69,6 @@ def compare(
     """
     from wm_vla_ros.lab.model_comparison import Comparison
     from wm_vla_ros.lab.model_comparison import compare as measure
-    from wm_vla_ros.progress import bar
     from wm_vla_ros.rig.closed_loop import parse_seeds
     from wm_vla_ros.world_models import available
 
@@ -85,20 +86,10 @@ def compare(
     )
     with bar("comparing", 1.0) as progress:
         report, draw = measure(world_model or available(), what, progress)
-    deliver(report, draw, png, html, json, lambda report, json: _emit(report, json, _print_comparison))
+    deliver(report, draw, png, html, json, _print_comparison)
 
 
-def _emit(report: Any, json: bool, show: Any) -> None:
-    """As JSON like any report; for people, a table of its own."""
-    from wm_vla_ros.report import emit
-
-    if json:
-        emit(report, True)
-    else:
-        show(report)
-
-
-def _print_list(report: Any) -> None:
+def _print_list(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -113,7 +104,7 @@ def _print_list(report: Any) -> None:
     Console().print(table)
 
 
-def _print_comparison(report: Any) -> None:
+def _print_comparison(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -132,7 +123,7 @@ def _print_comparison(report: Any) -> None:
     console.print(", ".join(f"{key}: {value}" for key, value in told.items()), style="dim")
 
 
-def _cell(figure: Any) -> str:
+def _cell(figure: Figure | None) -> str:
     if figure is None or figure.value != figure.value:
         return "not measured"
     value = f"{figure.value:.4g}" if isinstance(figure.value, float) else str(figure.value)
