@@ -20,7 +20,7 @@ from wm_vla_ros.world_models.latent_beliefs import Categorical, Gaussian  # noqa
 from wm_vla_ros.world_models.modules import ModelConfig  # noqa: E402
 from wm_vla_ros.world_models.networks import GruCell, lower, remembering  # noqa: E402
 from wm_vla_ros.world_models.rssm import RssmOptions, RssmWorldModel  # noqa: E402
-from wm_vla_ros.world_models.rssm_core import LATENTS  # noqa: E402
+from wm_vla_ros.world_models.rssm_config import LATENTS  # noqa: E402
 
 SMALL = {"deterministic": 12, "variables": 6, "classes": 4, "hidden": 16}
 GROUNDED = ("tip.x", "tip.y", "tip.z", "red_cube.x", "red_cube.y", "red_cube.z")
