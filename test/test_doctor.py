@@ -11,20 +11,20 @@ from typer.testing import CliRunner
 
 from wm_vla_ros import cli, machine
 from wm_vla_ros.commands import doctor
-from wm_vla_ros.machine import Finding, State
+from wm_vla_ros.machine import Finding, FindingState
 
 
 def test_a_lack_without_a_remedy_is_a_bug() -> None:
     with pytest.raises(ValueError, match="'gpu' lacks"):
-        Finding("gpu", State.LACK, "none")
+        Finding("gpu", FindingState.LACK, "none")
 
 
 @pytest.mark.parametrize(
     "findings, code",
     [
-        ((Finding("a", State.OK, "fine", required=True), Finding("b", State.NOTE, "none")), 0),
-        ((Finding("a", State.LACK, "gone", "bring it"),), 0),
-        ((Finding("a", State.LACK, "gone", "bring it", required=True),), 1),
+        ((Finding("a", FindingState.OK, "fine", required=True), Finding("b", FindingState.NOTE, "none")), 0),
+        ((Finding("a", FindingState.LACK, "gone", "bring it"),), 0),
+        ((Finding("a", FindingState.LACK, "gone", "bring it", required=True),), 1),
     ],
 )
 def test_only_a_required_lack_fails(
@@ -47,7 +47,9 @@ def test_the_survey_of_this_machine_covers_everything() -> None:
         "python", "packages", "ros", "middleware", "shared memory", "rendering", "gpu", "onnx runtime",
         "processor", "real time", "serial ports", "build tools",
     ]  # fmt: skip
-    lacking = [finding for finding in findings.values() if finding.required and finding.state is State.LACK]
+    lacking = [
+        finding for finding in findings.values() if finding.required and finding.state is FindingState.LACK
+    ]
     assert lacking == []
 
 
@@ -62,7 +64,7 @@ def test_a_graphics_library_that_does_not_work_is_named(monkeypatch: pytest.Monk
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     monkeypatch.delenv("DISPLAY", raising=False)
     (finding,) = machine._rendering()
-    assert (finding.state, finding.required) == (State.LACK, True)
+    assert (finding.state, finding.required) == (FindingState.LACK, True)
     assert finding.found.startswith("glfw: ")
     assert "unset MUJOCO_GL" in finding.mend
 
@@ -95,14 +97,14 @@ def test_two_onnx_runtimes_are_a_lack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both wheels write the same folder: whichever was installed last wins, silently."""
     monkeypatch.setattr(machine, "installed", lambda name: "1.0")
     finding = list(machine._gpu())[-1]
-    assert (finding.name, finding.state, finding.required) == ("onnx runtime", State.LACK, True)
+    assert (finding.name, finding.state, finding.required) == ("onnx runtime", FindingState.LACK, True)
 
 
 def test_serial_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [finding.state for finding in machine._serial_ports(tmp_path)] == [State.NOTE]
+    assert [finding.state for finding in machine._serial_ports(tmp_path)] == [FindingState.NOTE]
     (tmp_path / "ttyACM0").touch()
     assert [finding.found for finding in machine._serial_ports(tmp_path)] == ["ttyACM0"]
     monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
     (finding,) = machine._serial_ports(tmp_path)
-    assert finding.state is State.LACK
+    assert finding.state is FindingState.LACK
     assert "dialout" in finding.mend

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wm_vla_ros.recording import Recording, Span, between, held_rate, loop_figures
+from wm_vla_ros.recording import Recording, TimeSpan, between, held_rate, loop_figures
 from wm_vla_ros.types import AppliedAction, LoopStats
 
 DT = 0.02
@@ -26,12 +26,12 @@ def steady(ticks=500):
 
 
 def figures(recording, seconds=10.0, instructions=(), stalls=()):
-    found = loop_figures(recording, Span(100.0, 100.0 + seconds), instructions, DT, stalls)
+    found = loop_figures(recording, TimeSpan(100.0, 100.0 + seconds), instructions, DT, stalls)
     return {figure.name: figure.value for figure in found}
 
 
 def test_a_run_without_a_flaw():
-    found = figures(steady(), instructions=[Span(101.0, 105.0)])
+    found = figures(steady(), instructions=[TimeSpan(101.0, 105.0)])
     assert found["loop.rate_hz"] == pytest.approx(50.0)
     assert found["driver.rate_hz"] == pytest.approx(50.0)
     for name in ("loop.late_ratio", "loop.missed_ticks", "loop.missed_actions"):
@@ -68,7 +68,9 @@ def test_a_faster_loop_is_judged_by_its_own_period():
         recording.stats[index] = stats(index, times[index], lateness=lateness)
     found = {
         figure.name: figure.value
-        for figure in loop_figures(recording, Span(100.0, 110.0), [Span(101.0, 105.0)], DT, period=0.5 * DT)
+        for figure in loop_figures(
+            recording, TimeSpan(100.0, 110.0), [TimeSpan(101.0, 105.0)], DT, period=0.5 * DT
+        )
     }
     assert found["loop.late_ratio"] == pytest.approx(1 / 1000)
     assert found["loop.rate_hz"] == pytest.approx(100.0)
@@ -96,15 +98,15 @@ def test_an_action_is_missed_when_the_driver_held_or_did_not_tick_while_an_instr
     recording.applied[100] = applied(102.0, sequence=-1)  # held
     del recording.applied[110:113]  # did not tick
     recording.applied[400] = applied(108.0, sequence=-1)  # after the instruction
-    assert figures(recording, instructions=[Span(101.0, 105.0)])["loop.missed_actions"] == 4
+    assert figures(recording, instructions=[TimeSpan(101.0, 105.0)])["loop.missed_actions"] == 4
 
 
 def test_actions_missed_while_the_machine_stood_still_are_told_apart_and_still_count():
     recording = steady()
     del recording.applied[110:113]  # 102.20 to 102.24: the machine stood still
     del recording.applied[200:202]  # 104.06 and 104.08 or so: the driver's own doing
-    stalls = [Span(102.19, 102.25), Span(103.001, 103.012)]
-    found = figures(recording, instructions=[Span(101.0, 105.0)], stalls=stalls)
+    stalls = [TimeSpan(102.19, 102.25), TimeSpan(103.001, 103.012)]
+    found = figures(recording, instructions=[TimeSpan(101.0, 105.0)], stalls=stalls)
     assert found["loop.missed_actions"] == 5
     assert found["loop.missed_in_stalls"] == 3
 
@@ -113,7 +115,7 @@ def test_waiting_for_the_first_inference_is_no_missed_action():
     recording = steady()
     for index in range(60):
         recording.applied[index] = applied(100.0 + DT * index, sequence=-1)
-    assert figures(recording, instructions=[Span(100.5, 105.0)])["loop.missed_actions"] == 0
+    assert figures(recording, instructions=[TimeSpan(100.5, 105.0)])["loop.missed_actions"] == 0
 
 
 def test_what_is_left_of_the_plan_before_does_not_begin_an_instruction():
@@ -122,13 +124,13 @@ def test_what_is_left_of_the_plan_before_does_not_begin_an_instruction():
     for index in range(100, 130):
         # Ten ticks of the old plan, then twenty of waiting, then the new instruction's first plan.
         recording.applied[index] = applied(100.0 + DT * index, sequence=99 if index < 110 else -1)
-    assert figures(recording, instructions=[Span(101.99, 105.0)])["loop.missed_actions"] == 0
+    assert figures(recording, instructions=[TimeSpan(101.99, 105.0)])["loop.missed_actions"] == 0
 
 
 def test_an_instruction_that_no_plan_ever_followed_has_no_missed_actions_but_no_ticks_behind_it_either():
     recording = steady()
     recording.applied = [applied(item.stamp, sequence=-1) for item in recording.applied]
-    found = loop_figures(recording, Span(100.0, 110.0), [Span(101.0, 105.0)], DT)
+    found = loop_figures(recording, TimeSpan(100.0, 110.0), [TimeSpan(101.0, 105.0)], DT)
     missed = next(figure for figure in found if figure.name == "loop.missed_actions")
     assert (missed.value, missed.n) == (0, 0)
 
@@ -136,7 +138,7 @@ def test_an_instruction_that_no_plan_ever_followed_has_no_missed_actions_but_no_
 def test_a_late_driver_tick_that_was_made_up_for_is_not_missed():
     recording = steady()
     recording.applied[100] = applied(102.015, 100)
-    assert figures(recording, instructions=[Span(101.0, 105.0)])["loop.missed_actions"] == 0
+    assert figures(recording, instructions=[TimeSpan(101.0, 105.0)])["loop.missed_actions"] == 0
 
 
 def test_plan_times_are_those_of_ticks_that_planned():
@@ -156,7 +158,7 @@ def test_silence_is_an_error_and_not_a_perfect_score(missing, words):
 
 def test_the_rate_is_held_only_if_both_loops_hold_it():
     recording = steady()
-    span = Span(100.0, 110.0)
+    span = TimeSpan(100.0, 110.0)
     assert held_rate(loop_figures(recording, span, [], DT), 49.5)
     del recording.applied[::50]
     assert not held_rate(loop_figures(recording, span, [], DT), 49.5)

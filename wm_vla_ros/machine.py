@@ -30,7 +30,7 @@ _SERIAL_GLOBS = ("ttyACM*", "ttyUSB*")
 _LEFTOVER_SEGMENTS = 100
 
 
-class State(StrEnum):
+class FindingState(StrEnum):
     """OK: there. NOTE: absent or unusual, and the default goes on. LACK: something does not work."""
 
     OK = "ok"
@@ -43,13 +43,13 @@ class Finding:
     """One line of the survey. mend: the command that mends a lack. required: nothing runs without it."""
 
     name: str
-    state: State
+    state: FindingState
     found: str
     mend: str = ""
     required: bool = False
 
     def __post_init__(self) -> None:
-        if self.state is State.LACK and not self.mend:
+        if self.state is FindingState.LACK and not self.mend:
             raise ValueError(f"finding {self.name!r} lacks something and names no command that mends it")
 
 
@@ -153,9 +153,11 @@ def installed(name: str) -> str | None:
 def _python() -> Iterable[Finding]:
     found = f"{platform.python_version()} in {sys.prefix}"
     if sys.version_info[:2] == (3, 12):
-        yield Finding("python", State.OK, found, required=True)
+        yield Finding("python", FindingState.OK, found, required=True)
     else:
-        yield Finding("python", State.LACK, f"{found}; Jazzy and the locks need 3.12", "make env", True)
+        yield Finding(
+            "python", FindingState.LACK, f"{found}; Jazzy and the locks need 3.12", "make env", True
+        )
 
 
 def _packages() -> Iterable[Finding]:
@@ -163,25 +165,29 @@ def _packages() -> Iterable[Finding]:
     versions = {name: installed(name) for name in wanted}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
-        yield Finding("packages", State.LACK, f"missing: {', '.join(missing)}", "make env", True)
+        yield Finding("packages", FindingState.LACK, f"missing: {', '.join(missing)}", "make env", True)
     else:
-        yield Finding("packages", State.OK, ", ".join(f"{n} {v}" for n, v in versions.items()), required=True)
+        yield Finding(
+            "packages", FindingState.OK, ", ".join(f"{n} {v}" for n, v in versions.items()), required=True
+        )
 
 
 def _ros() -> Iterable[Finding]:
     kind, mend = _ros_kind(os.environ)
     answer, error = run_probe(_ROS_PROBE)
     if answer is None:
-        yield Finding("ros", State.LACK, f"{kind}: {error}", mend, True)
+        yield Finding("ros", FindingState.LACK, f"{kind}: {error}", mend, True)
         return
     launcher = "ros2 launch" if shutil.which("ros2") else "no ros2 command: `wm-vla up` starts the same stack"
-    yield Finding("ros", State.OK, f"{kind}, wm_vla_msgs; {launcher}", required=True)
+    yield Finding("ros", FindingState.OK, f"{kind}, wm_vla_msgs; {launcher}", required=True)
     middleware = f"{answer['rmw']}, domain {os.environ.get('ROS_DOMAIN_ID', '0')}"
     if answer["heard"]:
-        yield Finding("middleware", State.OK, middleware, required=True)
+        yield Finding("middleware", FindingState.OK, middleware, required=True)
     else:
         mend = "unset ROS_DOMAIN_ID ROS_LOCALHOST_ONLY ROS_AUTOMATIC_DISCOVERY_RANGE"
-        yield Finding("middleware", State.LACK, f"{middleware}: a message to itself was lost", mend, True)
+        yield Finding(
+            "middleware", FindingState.LACK, f"{middleware}: a message to itself was lost", mend, True
+        )
 
 
 def _ros_kind(environment: Mapping[str, str]) -> tuple[str, str]:
@@ -208,18 +214,20 @@ def _ros_kind(environment: Mapping[str, str]) -> tuple[str, str]:
 def _shared_memory() -> Iterable[Finding]:
     folder = Path("/dev/shm")
     if not folder.is_dir():
-        yield Finding("shared memory", State.LACK, "no /dev/shm", "sudo mount -t tmpfs tmpfs /dev/shm")
+        yield Finding("shared memory", FindingState.LACK, "no /dev/shm", "sudo mount -t tmpfs tmpfs /dev/shm")
         return
     free = shutil.disk_usage(folder).free / 2**20
     leftovers = sum(1 for _ in folder.glob("fastrtps_*"))
     found = f"{free:.0f} MiB free in /dev/shm"
     if leftovers > _LEFTOVER_SEGMENTS:
         found += f"; {leftovers} segments of nodes that run or were killed"
-        yield Finding("shared memory", State.NOTE, found, "with no node running: rm /dev/shm/fastrtps_*")
+        yield Finding(
+            "shared memory", FindingState.NOTE, found, "with no node running: rm /dev/shm/fastrtps_*"
+        )
     elif free < 128:
-        yield Finding("shared memory", State.LACK, found, "sudo mount -o remount,size=1G /dev/shm")
+        yield Finding("shared memory", FindingState.LACK, found, "sudo mount -o remount,size=1G /dev/shm")
     else:
-        yield Finding("shared memory", State.OK, found)
+        yield Finding("shared memory", FindingState.OK, found)
 
 
 def _rendering() -> Iterable[Finding]:
@@ -228,34 +236,34 @@ def _rendering() -> Iterable[Finding]:
     for library in (chosen,) if chosen else ("egl", "osmesa"):
         answer, error = run_probe(_RENDER_PROBE, {"MUJOCO_GL": library})
         if answer is not None and answer["contrast"] > 0:
-            yield Finding("rendering", State.OK, f"{library}, {answer['device']}", required=True)
+            yield Finding("rendering", FindingState.OK, f"{library}, {answer['device']}", required=True)
             return
         errors.append(f"{library}: {error or 'an empty image'}")
     mend = f"unset MUJOCO_GL; {APT} {RENDER_PACKAGES}" if chosen else f"{APT} {RENDER_PACKAGES}"
-    yield Finding("rendering", State.LACK, "; ".join(errors), mend, True)
+    yield Finding("rendering", FindingState.LACK, "; ".join(errors), mend, True)
 
 
 def _gpu() -> Iterable[Finding]:
     names = _gpu_names()
     found = ", ".join(names) or "none: everything runs on the CPU"
-    yield Finding("gpu", State.OK if names else State.NOTE, found)
+    yield Finding("gpu", FindingState.OK if names else FindingState.NOTE, found)
     if installed("onnxruntime") and installed("onnxruntime-gpu"):
         mend = "uv pip uninstall onnxruntime onnxruntime-gpu && rm .venv/.stamps/env && make env"
-        yield Finding("onnx runtime", State.LACK, "two builds overwrite each other", mend, True)
+        yield Finding("onnx runtime", FindingState.LACK, "two builds overwrite each other", mend, True)
         return
     # The GPU build lists CUDA on every machine: only a session says what is really used.
     wanted = ["CUDAExecutionProvider"] * bool(names) + ["CPUExecutionProvider"]
     answer, error = run_probe(_PROVIDER_PROBE, {"WM_VLA_PROVIDERS": ",".join(wanted)})
     if answer is None:
-        yield Finding("onnx runtime", State.LACK, error, "make env", True)
+        yield Finding("onnx runtime", FindingState.LACK, error, "make env", True)
         return
     used = [name.removesuffix("ExecutionProvider") for name in answer["providers"]]
     found = f"{answer['version']}, {', '.join(used)}"
     if len(used) < len(wanted):
         mend = "nvidia-smi  # its driver has to support CUDA 13"
-        yield Finding("onnx runtime", State.LACK, f"{found}: the GPU is not used", mend)
+        yield Finding("onnx runtime", FindingState.LACK, f"{found}: the GPU is not used", mend)
     else:
-        yield Finding("onnx runtime", State.OK, found, required=True)
+        yield Finding("onnx runtime", FindingState.OK, found, required=True)
 
 
 def _gpu_names() -> list[str]:
@@ -276,16 +284,18 @@ def _processor() -> Iterable[Finding]:
     found = f"{cores} cores, {pages:.0f} GiB memory, load {os.getloadavg()[0]:.1f}"
     few = cores < 2 or pages < 6
     yield Finding(
-        "processor", State.NOTE if few else State.OK, found + ("; 2 and 6 are needed" if few else "")
+        "processor",
+        FindingState.NOTE if few else FindingState.OK,
+        found + ("; 2 and 6 are needed" if few else ""),
     )
 
 
 def _real_time() -> Iterable[Finding]:
     if fifo_permitted():
-        yield Finding("real time", State.OK, "SCHED_FIFO allowed")
+        yield Finding("real time", FindingState.OK, "SCHED_FIFO allowed")
         return
     yield Finding(
-        "real time", State.LACK, "SCHED_FIFO refused: a busy machine makes ticks late", REALTIME_CURE
+        "real time", FindingState.LACK, "SCHED_FIFO refused: a busy machine makes ticks late", REALTIME_CURE
     )
 
 
@@ -294,11 +304,11 @@ def _serial_ports(devices: Path = Path("/dev")) -> Iterable[Finding]:
     refused = [port.name for port in ports if not os.access(port, os.R_OK | os.W_OK)]
     if refused:
         mend = "sudo usermod -aG dialout $USER, then log in again"
-        yield Finding("serial ports", State.LACK, f"no permission: {', '.join(refused)}", mend)
+        yield Finding("serial ports", FindingState.LACK, f"no permission: {', '.join(refused)}", mend)
     elif ports:
-        yield Finding("serial ports", State.OK, ", ".join(port.name for port in ports))
+        yield Finding("serial ports", FindingState.OK, ", ".join(port.name for port in ports))
     else:
-        yield Finding("serial ports", State.NOTE, "none: the simulated arm needs none")
+        yield Finding("serial ports", FindingState.NOTE, "none: the simulated arm needs none")
 
 
 def _build_tools() -> Iterable[Finding]:
@@ -307,6 +317,6 @@ def _build_tools() -> Iterable[Finding]:
     missing = [tool for tool in tools if shutil.which(tool, path=beside_python) is None]
     if missing:
         words = " ".join(missing)
-        yield Finding("build tools", State.LACK, f"missing: {words}", f"{APT} {words}")
+        yield Finding("build tools", FindingState.LACK, f"missing: {words}", f"{APT} {words}")
     else:
-        yield Finding("build tools", State.OK, ", ".join(tools))
+        yield Finding("build tools", FindingState.OK, ", ".join(tools))

@@ -53,7 +53,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """A stretch of time from `start` to `end`; of an instruction: from its first goal to its end."""
 
     start: float
@@ -70,10 +70,10 @@ def between[T: (LoopStats, AppliedAction, Moment, Fault)](
 
 def loop_figures(
     recording: Recording,
-    span: Span,
-    instructions: Sequence[Span],
+    span: TimeSpan,
+    instructions: Sequence[TimeSpan],
     dt: float,
-    stalls: Sequence[Span] = (),
+    stalls: Sequence[TimeSpan] = (),
     period: float | None = None,
 ) -> tuple[Figure, ...]:
     """The fast loop's figures over `span`, which holds the `instructions`. dt: control period, s.
@@ -140,7 +140,7 @@ def held_rate(figures: Sequence[Figure], least: float) -> bool:
     return min(float(rates["loop.rate_hz"]), float(rates["driver.rate_hz"])) >= least
 
 
-def _followed(applied: Sequence[AppliedAction], instruction: Span) -> Span | None:
+def _followed(applied: Sequence[AppliedAction], instruction: TimeSpan) -> TimeSpan | None:
     """From the first action of a plan that was made since its start, or None when there was none."""
     inside = between(applied, instruction.start, instruction.end)
     before = [item.sequence for item in between(applied, applied[0].stamp, instruction.start)]
@@ -148,7 +148,7 @@ def _followed(applied: Sequence[AppliedAction], instruction: Span) -> Span | Non
     newest = max(before[-_REMAINDER:], default=-1)
     for item in inside:
         if item.sequence > newest:
-            return Span(item.stamp, instruction.end)
+            return TimeSpan(item.stamp, instruction.end)
     return None
 
 
@@ -165,7 +165,7 @@ def wait_for_the_end(recording: Recording, end: float, clock: Clock, patience: f
         clock.sleep_until(clock.now() + 0.02)
 
 
-def _missed_actions(applied: Sequence[AppliedAction], span: Span, dt: float) -> int:
+def _missed_actions(applied: Sequence[AppliedAction], span: TimeSpan, dt: float) -> int:
     """Ticks that were due in `span` less those that executed an action of a plan."""
     inside = between(applied, span.start, span.end)
     if not inside:
@@ -174,7 +174,9 @@ def _missed_actions(applied: Sequence[AppliedAction], span: Span, dt: float) -> 
     return max(0, due - sum(item.sequence >= 0 for item in inside))
 
 
-def _missed_in_stalls(applied: Sequence[AppliedAction], span: Span, dt: float, stalls: Sequence[Span]) -> int:
+def _missed_in_stalls(
+    applied: Sequence[AppliedAction], span: TimeSpan, dt: float, stalls: Sequence[TimeSpan]
+) -> int:
     """Those of the missed ticks of `span` that lie between two actions with a stall in between."""
     executed = [item.stamp for item in between(applied, span.start, span.end) if item.sequence >= 0]
     lost = 0

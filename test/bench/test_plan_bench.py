@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from wm_vla_ros import cli
 from wm_vla_ros.bench.plan.baselines import Tdmpc2Sampler
-from wm_vla_ros.bench.plan.bench import Budget, headline, parse_budget, run, times_of
+from wm_vla_ros.bench.plan.bench import SearchBudget, headline, parse_budget, run, times_of
 from wm_vla_ros.bench.plan.random_networks import LATENT, OnnxDynamics
 from wm_vla_ros.bench.plan.runtime import config_of, run_runtime
 from wm_vla_ros.bench.plan.seven_links import LINKS, TICKS, Follower, closed_loop_return
@@ -52,7 +52,7 @@ def test_the_unrolled_graph_is_the_step_repeated() -> None:
 
 
 def test_a_budget_is_read_as_it_is_written() -> None:
-    assert parse_budget("icem:24x2x6") == Budget("icem", 24, 2, 6)
+    assert parse_budget("icem:24x2x6") == SearchBudget("icem", 24, 2, 6)
     assert parse_budget("icem:24x2x6").name == "icem.24x2x6"
 
 
@@ -85,7 +85,11 @@ def test_the_first_calls_are_not_counted() -> None:
 
 def test_ours_is_the_fastest_that_is_worth_as_much() -> None:
     """A cheaper plan that is worth less does not stand in the speed-up; without any there is none."""
-    poor, good, slow = Budget("cem", 8, 1, 4), Budget("cem", 16, 1, 4), Budget("cem", 32, 1, 4)
+    poor, good, slow = (
+        SearchBudget("cem", 8, 1, 4),
+        SearchBudget("cem", 16, 1, 4),
+        SearchBudget("cem", 32, 1, 4),
+    )
     budgets = [poor, good, slow]
     taken = {poor: np.full(9, 1.0), good: np.full(9, 2.0), slow: np.full(9, 4.0)}
     worth = {poor: [-9.0, -8.0], good: [-5.0, -4.0], slow: [-3.0, -4.0]}
@@ -101,7 +105,7 @@ def test_ours_is_the_fastest_that_is_worth_as_much() -> None:
 
 class TestRuntime:
     def test_ticks_are_timed_at_every_budget_and_the_largest_stands_for_all(self) -> None:
-        budgets = [Budget("mppi_spline", 64, 4, 10), Budget("icem", 16, 1, 10)]
+        budgets = [SearchBudget("mppi_spline", 64, 4, 10), SearchBudget("icem", 16, 1, 10)]
         shares: list[float] = []
         figures = run_runtime("onnx", budgets, 20, "so101_latent_dynamics", "so101", shares.append)
         by_name = {figure.name: figure for figure in figures}
@@ -115,7 +119,7 @@ class TestRuntime:
         assert shares[-1] == 1.0
 
     def test_one_budget_is_listed_once(self) -> None:
-        figures = run_runtime("onnx", [Budget("cem", 8, 1, 10)], 20, "so101_latent_dynamics", "so101")
+        figures = run_runtime("onnx", [SearchBudget("cem", 8, 1, 10)], 20, "so101_latent_dynamics", "so101")
         names = [figure.name for figure in figures]
         assert names == [
             *("plan.budget", "plan.runtime", "plan.p50_ms", "plan.p99_ms"),
@@ -125,7 +129,7 @@ class TestRuntime:
         assert value["tick.p50_ms"] > value["plan.p50_ms"]
 
     def test_it_is_the_planners_own_configuration(self) -> None:
-        config = config_of(Budget("icem", 512, 6, 10))
+        config = config_of(SearchBudget("icem", 512, 6, 10))
         assert (config.method, config.sampler.samples, config.sampler.iterations) == ("icem", 512, 6)
         assert config.sampler.sigma == MpcConfig().sampler.sigma
 

@@ -8,7 +8,7 @@ import pytest
 from wm_vla_ros.demo.film import HEIGHT, WIDTH, project, write_video
 from wm_vla_ros.demo.loop_plot import plot_loop
 from wm_vla_ros.demo.run import Leg, LegResult, Truth, demo_figures, legs
-from wm_vla_ros.recording import Moment, Recording, Span
+from wm_vla_ros.recording import Moment, Recording, TimeSpan
 from wm_vla_ros.robots.spec import available_robots, load_robot
 from wm_vla_ros.sim.world import SimWorld
 from wm_vla_ros.tasks.task import from_instruction
@@ -58,7 +58,7 @@ def run_of(successes, ticks=1500):
         [LoopStats(t, i, 0.1, 3.0, 40.0, 0.001, 0.0, 2, 0, "tip") for i, t in enumerate(times)],
         [AppliedAction(t, 1, "mpc", np.zeros(7), ("a",), [0.0]) for t in times],
     )
-    spans = [Span(100.0 + 10 * i, 110.0 + 10 * i) for i in range(3)]
+    spans = [TimeSpan(100.0 + 10 * i, 110.0 + 10 * i) for i in range(3)]
     results = [
         LegResult(leg, span, span, "succeeded", 0.01, 2.0 if done else None)
         for leg, span, done in zip(legs(0), spans, successes, strict=True)
@@ -110,7 +110,7 @@ def test_film_and_picture_of_a_short_run(tmp_path):
         path = world.tip() + np.linspace(0, 0.05, 5)[:, None]
         recording.stats.append(LoopStats(stamp, tick, 0.1, 3.0, 40.0, 0.001, 0.0, 2, 0, "tip", path))
         world.step(10)
-    span = Span(100.0, 100.5)
+    span = TimeSpan(100.0, 100.5)
     result = LegResult(Leg(PUSH, 11), span, span, "succeeded", 0.01, 0.3)
     frames = write_video(tmp_path / "demo.mp4", SPEC, recording, [result])
     plot_loop(tmp_path / "loop.png", recording, span, [(PUSH, span)])

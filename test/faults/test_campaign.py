@@ -17,7 +17,7 @@ from wm_vla_ros.drivers.mock import MockSpec
 from wm_vla_ros.faults import campaign
 from wm_vla_ros.faults.campaign import GATE_CASE, parse_cases, run_pure
 from wm_vla_ros.faults.cases import BELIEF_CASES, CASES, MOTION_CASES, row
-from wm_vla_ros.faults.driver_rig import Rig, mock_world
+from wm_vla_ros.faults.driver_rig import DriverRig, mock_world
 from wm_vla_ros.faults.gate_case import gate_under_fire
 from wm_vla_ros.goals.buffer import GoalBuffer, GoalRefused
 from wm_vla_ros.planning.config import MpcConfig
@@ -349,7 +349,7 @@ def test_a_broken_part_is_noticed(
 
 def test_a_burst_of_writes_is_noticed(monkeypatch: Patch) -> None:
     monkeypatch.setattr(Pace, "take", lambda self, now: True)
-    rig = Rig(mock_world(), seed=0)
+    rig = DriverRig(mock_world(), seed=0)
     rig.warm_up()
     for _ in range(3):
         rig.core.tick()

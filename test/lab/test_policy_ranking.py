@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wm_vla_ros.faults import faulty_policy
-from wm_vla_ros.faults.faulty_policy import Fault, FaultyPolicy, parse
+from wm_vla_ros.faults.faulty_policy import FaultyPolicy, PolicyFault, parse
 from wm_vla_ros.judging.way_left import gap, way_left
 from wm_vla_ros.lab.policy_judge import Ranking, graded, label_of
 from wm_vla_ros.lab.policy_ranking import Evidence, Ranked, agreement, plot, successes
@@ -74,7 +74,7 @@ def test_figures_tell_both_successes_and_how_far_they_are_apart(tmp_path: Path) 
 
 def test_faults_are_parsed_and_refused_by_name() -> None:
     assert parse("models/p") == ("models/p", None)
-    assert parse("models/p@gain=0.5") == ("models/p", Fault("gain", 0.5))
+    assert parse("models/p@gain=0.5") == ("models/p", PolicyFault("gain", 0.5))
     for name, said in (
         ("p@", "POLICY@FAULT=SIZE"),
         ("p@gain", "POLICY@FAULT=SIZE"),
@@ -109,7 +109,7 @@ def states(count: int) -> np.ndarray:
 def test_faults_do_what_they_say(spec: RobotSpec) -> None:
     def chunks(kind: str, size: float) -> np.ndarray:
         texts = ("touch the red cube", "touch the blue cube")
-        policy = FaultyPolicy(Straight(), Fault(kind, size), spec, texts)
+        policy = FaultyPolicy(Straight(), PolicyFault(kind, size), spec, texts)
         return np.stack([policy.infer({}, state, "touch the red cube") for state in states(300)])
 
     np.testing.assert_allclose(chunks("gain", 0.5)[..., 0], 0.05, rtol=1e-5)
@@ -122,7 +122,7 @@ def test_faults_do_what_they_say(spec: RobotSpec) -> None:
 
 def test_the_same_observation_is_the_same_chunk(spec: RobotSpec) -> None:
     """Or what a policy does would depend on which process was given the scene."""
-    first, second = (FaultyPolicy(Straight(), Fault("noise", 2.0), spec) for _ in range(2))
+    first, second = (FaultyPolicy(Straight(), PolicyFault("noise", 2.0), spec) for _ in range(2))
     one, other = states(2)
     second.infer({}, other, "touch the red cube")
     np.testing.assert_array_equal(
@@ -132,7 +132,7 @@ def test_the_same_observation_is_the_same_chunk(spec: RobotSpec) -> None:
 
 def test_a_deaf_policy_needs_something_to_mishear(spec: RobotSpec) -> None:
     with pytest.raises(ValueError, match="a deaf policy needs two instructions or more"):
-        FaultyPolicy(Straight(), Fault("deaf", 0.5), spec, ("touch the red cube",))
+        FaultyPolicy(Straight(), PolicyFault("deaf", 0.5), spec, ("touch the red cube",))
 
 
 def test_policies_to_rank_are_four_or_more_of_different_names() -> None:

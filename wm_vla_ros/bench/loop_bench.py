@@ -21,7 +21,7 @@ from wm_vla_ros.bringup.stack import FAST, StackSpec
 from wm_vla_ros.clock import Clock, MonotonicClock
 from wm_vla_ros.recording import (
     Recording,
-    Span,
+    TimeSpan,
     between,
     loop_figures,
     tick_lateness,
@@ -55,13 +55,13 @@ class Bench:
     """
 
     recording: Recording
-    span: Span = field(default_factory=lambda: Span(0.0, 0.0))
-    instructions: list[Span] = field(default_factory=list)
+    span: TimeSpan = field(default_factory=lambda: TimeSpan(0.0, 0.0))
+    instructions: list[TimeSpan] = field(default_factory=list)
     outcomes: dict[str, int] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
     died: list[str] = field(default_factory=list)
     baseline: list[Figure] = field(default_factory=list)
-    stalls: list[Span] = field(default_factory=list)
+    stalls: list[TimeSpan] = field(default_factory=list)
 
 
 def run_bench(
@@ -137,7 +137,7 @@ def _keep_busy(
             break
         outcome = execution.result(0.0).outcome
         bench.outcomes[outcome] = bench.outcomes.get(outcome, 0) + 1
-    bench.span = Span(begin, clock.now())
+    bench.span = TimeSpan(begin, clock.now())
 
 
 def _note_memory(runner: StackRunner, memory: dict[str, float]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wm_vla_ros.recording import LATE_SHARE, Span
+from wm_vla_ros.recording import LATE_SHARE, TimeSpan
 from wm_vla_ros.report import Figure
 
 _PERIOD_MS = 20.0
@@ -24,7 +24,7 @@ class Noise:
     """late: kind of watcher -> ms it was late, each time. stalls: when a core ran nothing, s, monotonic."""
 
     late: dict[str, list[float]] = field(default_factory=dict)
-    stalls: list[Span] = field(default_factory=list)
+    stalls: list[TimeSpan] = field(default_factory=list)
 
     def figures(self, name: str) -> list[Figure]:
         """How late, as figures `baseline.{name}_{kind}_…`."""
@@ -60,7 +60,7 @@ def machine_watched() -> Iterator[Noise]:
         for kind, process in watchers:
             seen = json.loads(process.communicate(timeout=_PATIENCE)[0])
             noise.late.setdefault(kind, []).extend(seen["late_ms"])
-            noise.stalls.extend(Span(begin, end) for begin, end in seen["stalls"])
+            noise.stalls.extend(TimeSpan(begin, end) for begin, end in seen["stalls"])
         noise.stalls.sort(key=lambda stall: stall.start)
     finally:
         for _, process in watchers:

@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger
 
 from wm_vla_msgs.action import ExecuteInstruction
 from wm_vla_ros.clock import MonotonicClock
-from wm_vla_ros.recording import Span
+from wm_vla_ros.recording import TimeSpan
 from wm_vla_ros.ros.executor import Executor
 from wm_vla_ros.ros.time import StampConverter
 
@@ -203,7 +203,7 @@ class Execution:
         """How it ended. Raises TimeoutError after `timeout` s."""
         return self._outcome.result(timeout)
 
-    def followed(self, until: float) -> Span | None:
+    def followed(self, until: float) -> TimeSpan | None:
         """When the stack had a goal of this instruction, by its own clock; None when it never had.
 
         until: s, where it is still under way. A busy client hears of both ends late, so what it hears
@@ -212,7 +212,7 @@ class Execution:
         if self._first_goal_after is None:
             return None
         end = self._accepted_at + self.result(0.0).elapsed if self.done else until
-        return Span(self._accepted_at + self._first_goal_after, end)
+        return TimeSpan(self._accepted_at + self._first_goal_after, end)
 
     def cancel(self) -> None:
         """Ask for an end; `result` tells when it came."""

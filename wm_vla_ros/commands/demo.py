@@ -35,7 +35,7 @@ def command(
     from wm_vla_ros.demo.film import write_video
     from wm_vla_ros.demo.loop_plot import plot_loop
     from wm_vla_ros.demo.run import Truth, demo_figures, legs, run_legs, stopwatch
-    from wm_vla_ros.recording import Span
+    from wm_vla_ros.recording import TimeSpan
     from wm_vla_ros.report import Figure, Report, conditions, emit
     from wm_vla_ros.robots.spec import load_robot
 
@@ -58,7 +58,7 @@ def command(
         display.say("rendering the film")
         recording = recorder.recording
         frames = write_video(output / "demo.mp4", spec, recording, results)
-    span = Span(results[0].span.start, results[-1].span.end)
+    span = TimeSpan(results[0].span.start, results[-1].span.end)
     plot_loop(output / "loop.png", recording, span, [(r.leg.instruction, r.span) for r in results])
     figures, passed = demo_figures(recording, results, spec.dt)
     figures = (*figures, Figure("demo.frames", frames), Figure("demo.seconds", elapsed(), "s"))

@@ -7,10 +7,10 @@ from dataclasses import asdict
 import typer
 
 from wm_vla_ros.commands import JsonFlag
-from wm_vla_ros.machine import Finding, State, survey
+from wm_vla_ros.machine import Finding, FindingState, survey
 from wm_vla_ros.report import Figure, Report, conditions, emit
 
-_STYLES = {State.OK: "green", State.NOTE: "yellow", State.LACK: "red"}
+_STYLES = {FindingState.OK: "green", FindingState.NOTE: "yellow", FindingState.LACK: "red"}
 
 
 def command(json: JsonFlag = False) -> None:
@@ -23,7 +23,7 @@ def command(json: JsonFlag = False) -> None:
         emit(as_report(findings), True)
     else:
         _print_table(findings)
-    if any(finding.required and finding.state is State.LACK for finding in findings):
+    if any(finding.required and finding.state is FindingState.LACK for finding in findings):
         raise typer.Exit(1)
 
 
@@ -45,7 +45,7 @@ def _print_table(findings: tuple[Finding, ...]) -> None:
     for column in ("", "what", "found", "to mend it"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        lacking = finding.required and finding.state is State.LACK
+        lacking = finding.required and finding.state is FindingState.LACK
         state = Text(f"{finding.state}{' (required)' if lacking else ''}", _STYLES[finding.state])
         table.add_row(state, finding.name, Text(finding.found), Text(finding.mend))
     Console().print(table)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wm_vla_ros.recording import Recording, Span, between
+from wm_vla_ros.recording import Recording, TimeSpan, between
 
 # One panel per number of a tick: attribute, label, and the bound that a reader wants to see.
 _PANELS = (
@@ -18,7 +18,9 @@ _PANELS = (
 )
 
 
-def plot_loop(path: Path, recording: Recording, span: Span, instructions: Sequence[tuple[str, Span]]) -> None:
+def plot_loop(
+    path: Path, recording: Recording, span: TimeSpan, instructions: Sequence[tuple[str, TimeSpan]]
+) -> None:
     """A PNG with one panel per statistic over `span`; instructions: (text, when), shaded."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

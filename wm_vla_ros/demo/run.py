@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.clock import Clock, MonotonicClock
-from wm_vla_ros.recording import Moment, Recording, Span, held_rate, loop_figures, wait_for_the_end
+from wm_vla_ros.recording import Moment, Recording, TimeSpan, held_rate, loop_figures, wait_for_the_end
 from wm_vla_ros.report import Figure
 from wm_vla_ros.robots.kinematics import Kinematics
 from wm_vla_ros.robots.spec import RobotSpec
@@ -50,8 +50,8 @@ class LegResult:
     """
 
     leg: Leg
-    span: Span
-    followed: Span | None
+    span: TimeSpan
+    followed: TimeSpan | None
     outcome: str
     distance: float
     success_after: float | None
@@ -141,7 +141,7 @@ def run_legs(
         in_time = done_at is not None and done_at - start <= task.time_limit
         after = done_at - start if done_at is not None and in_time else None
         results.append(
-            LegResult(leg, Span(start, end), execution.followed(end), outcome, truth.distance, after)
+            LegResult(leg, TimeSpan(start, end), execution.followed(end), outcome, truth.distance, after)
         )
         show(status)
     wait_for_the_end(recording, results[-1].span.end, clock)
@@ -163,7 +163,7 @@ def demo_figures(
     recording: Recording, results: Sequence[LegResult], dt: float
 ) -> tuple[tuple[Figure, ...], bool]:
     """The demo's figures, and whether it passed: 50 Hz held, and at least two of three instructions done."""
-    span = Span(results[0].span.start, results[-1].span.end)
+    span = TimeSpan(results[0].span.start, results[-1].span.end)
     followed = [result.followed for result in results if result.followed is not None]
     loop = loop_figures(recording, span, followed, dt)
     successes = sum(result.success_after is not None for result in results)

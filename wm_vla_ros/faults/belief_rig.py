@@ -45,14 +45,14 @@ FRAME_TICKS = 2  # control ticks per image
 
 
 @dataclass(frozen=True)
-class Route:
+class PolicyRoute:
     """What the slow policy sends. target: (3,) metres, where it leads."""
 
     chunk: ActionChunk
     goal: LatentGoal
     target: NDArray[np.float64]
 
-    def with_goal(self, **changes: object) -> Route:
+    def with_goal(self, **changes: object) -> PolicyRoute:
         """The same with other fields in its goal."""
         return replace(self, goal=replace(self.goal, **changes))  # type: ignore[arg-type]
 
@@ -132,7 +132,7 @@ class BeliefRig:
         """The same run from its start, for a comparison without the injection."""
         return BeliefRig(self.world, self.seed)
 
-    def route(self, ticks: int = 60) -> Route:
+    def route(self, ticks: int = 60) -> PolicyRoute:
         """A goal 3 to 6 cm away, with the chunk of `ticks` that leads there from where the arm is now."""
         way = self.routes.uniform(-1.0, 1.0, 3) * [1.0, 1.0, 0.5]
         way *= self.routes.uniform(0.03, 0.06) / np.linalg.norm(way)
@@ -142,9 +142,9 @@ class BeliefRig:
         self._sequence += 1
         chunk = ActionChunk(self.now, self._sequence, "ee_delta", self.spec.dt, actions)
         goal = chunk_rollout(self.model, chunk, self.model.latent(self.tip), "go")  # type: ignore[arg-type]
-        return Route(chunk, goal, self.tip + way)
+        return PolicyRoute(chunk, goal, self.tip + way)
 
-    def offer(self, route: Route, refused: bool = False) -> None:
+    def offer(self, route: PolicyRoute, refused: bool = False) -> None:
         """Chunk and goal arrive, as the planner's node takes them. refused: whether the goal must be."""
         if refused:
             self.judge.intervened(self.now, FaultCode.GOAL_REFUSED)
@@ -157,7 +157,7 @@ class BeliefRig:
         else:
             self.expect(not refused, f"goal {route.goal.sequence} was taken")
 
-    def aim(self, ticks: int = 60) -> Route:
+    def aim(self, ticks: int = 60) -> PolicyRoute:
         """Send the arm somewhere; returns the way that it was given."""
         route = self.route(ticks)
         self.offer(route)

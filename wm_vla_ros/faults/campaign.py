@@ -12,7 +12,7 @@ from wm_vla_ros.drivers.mock import MockSpec
 from wm_vla_ros.faults import load_cases, process_cases
 from wm_vla_ros.faults.belief_rig import BeliefRig, BeliefWorld
 from wm_vla_ros.faults.cases import BELIEF_CASES, CASES, MOTION_CASES, row
-from wm_vla_ros.faults.driver_rig import Rig, World, mock_world, robot_world
+from wm_vla_ros.faults.driver_rig import DriverRig, World, mock_world, robot_world
 from wm_vla_ros.faults.gate_case import gate_under_fire
 from wm_vla_ros.report import Figure, Report, conditions
 
@@ -155,7 +155,7 @@ def _run_case(number: int, world: World, runs: int) -> CaseResult:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(runs):
-            rig = Rig(world, seed, latch_file=Path(folder) / f"{seed}.estop")
+            rig = DriverRig(world, seed, latch_file=Path(folder) / f"{seed}.estop")
             case(rig)
             rig.finish()
             violations += [f"seed {seed}: {text}" for text in rig.violations]

@@ -48,7 +48,7 @@ def robot_world(name: str) -> World:
     return World(name, spec, spec.home, lambda: shared)
 
 
-class Rig:
+class DriverRig:
     """A driver that is enabled and holds at the world's home pose, and a planner that moves it smoothly.
 
     rng: for the injection. Everything else depends on the seed alone, so `twin` repeats the same run
@@ -95,9 +95,9 @@ class Rig:
         """s from the last valid action to each hold."""
         return self.judge.holds
 
-    def twin(self) -> Rig:
+    def twin(self) -> DriverRig:
         """The same run from its start, for a comparison without the injection."""
-        return Rig(self.world, self.seed)
+        return DriverRig(self.world, self.seed)
 
     def restart_driver(self) -> None:
         """The driver's process is started again on the same arm and the same latch file."""
@@ -217,12 +217,12 @@ class Rig:
         """Whether a Fault `code` was published between `since` and now."""
         return any(fault.code == code and fault.stamp >= since - 1e-9 for fault in self.faults)
 
-    def writes_equal(self, other: Rig) -> bool:
+    def writes_equal(self, other: DriverRig) -> bool:
         """Both runs wrote the same targets at the same times."""
         log, others = self.probe.log, other.probe.log
         return log.times == others.times and np.array_equal(log.array(), others.array())
 
-    def farthest_from(self, other: Rig) -> float:
+    def farthest_from(self, other: DriverRig) -> float:
         """Greatest distance of a target to the other run's at the same tick, rad; inf if counts differ."""
         mine, others = self.probe.log.array(), other.probe.log.array()
         return float(np.max(np.abs(mine - others))) if mine.shape == others.shape else np.inf

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wm_vla_ros.rig.controllers import Policy
     from wm_vla_ros.robots.spec import RobotSpec
 
-# Fault -> (largest size, what it does).
+# PolicyFault -> (largest size, what it does).
 FAULTS = {
     "gain": (2.0, "motion times SIZE"),
     "bias": (5.0, "SIZE mm per tick to the left, always"),
@@ -29,7 +29,7 @@ FAULTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class PolicyFault:
     """kind: of FAULTS. Raises ValueError for an unknown kind, or a size out of range."""
 
     kind: str
@@ -43,7 +43,7 @@ class Fault:
             raise ValueError(f"fault {self.kind}: size must be between 0 and {most:g}, got {self.size:g}")
 
 
-def parse(name: str) -> tuple[str, Fault | None]:
+def parse(name: str) -> tuple[str, PolicyFault | None]:
     """The policy's own name, and its fault. Raises ValueError for a fault that cannot be."""
     own, at, fault = name.rpartition("@")
     if not at:
@@ -55,7 +55,7 @@ def parse(name: str) -> tuple[str, Fault | None]:
         number = math.nan
     if not own or not equals or math.isnan(number):
         raise ValueError(f"a policy with a fault is POLICY@FAULT=SIZE, got {name!r}; faults: {_listed()}")
-    return own, Fault(kind, number)
+    return own, PolicyFault(kind, number)
 
 
 class FaultyPolicy:
@@ -65,7 +65,7 @@ class FaultyPolicy:
     """
 
     def __init__(
-        self, policy: Policy, fault: Fault, spec: RobotSpec, instructions: tuple[str, ...] = ()
+        self, policy: Policy, fault: PolicyFault, spec: RobotSpec, instructions: tuple[str, ...] = ()
     ) -> None:
         if fault.kind == "deaf" and len(instructions) < 2:
             raise ValueError(f"a deaf policy needs two instructions or more, it knows {list(instructions)}")

@@ -25,19 +25,20 @@ from wm_vla_ros.realtime import Beat, LatenessStats, Mailbox, ScaledClock, Ticke
 from wm_vla_ros.robots.action_map import ActionMap
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
+from wm_vla_ros.ros.fault_output import FaultOutput
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.services import create_trigger
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.ros.time import StampConverter, no_offset_ns
 from wm_vla_ros.ros.transport import wait_for_no_listener
 from wm_vla_ros.safety.estop import default_latch_file
-from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.safety.pace import APART
 from wm_vla_ros.scheduling import keep_to_last_core, request_fifo, settle_heap
 from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.world import TIMESTEP, SimWorld
 from wm_vla_ros.tasks.task import from_instruction
-from wm_vla_ros.types import AppliedAction, Fault, Severity
+from wm_vla_ros.types import AppliedAction, Severity
 
 # Control ticks and joint states come every second step of the loop.
 _STEPS_PER_TICK = 2
@@ -48,7 +49,7 @@ _CATCH_UP = 50
 
 
 @dataclass(frozen=True)
-class Settings(NodeSettings):
+class DriverSettings(NodeSettings):
     """What the simulated arm can be told."""
 
     robot: str = setting("", "robot spec, by name")
@@ -62,21 +63,19 @@ class Settings(NodeSettings):
     realtime_priority: int = setting(30, "SCHED_FIFO priority of the control thread, 0: none", low=0, high=99)
 
 
-class DriverNode(ManagedNode[Settings]):
+class DriverNode(ManagedNode[DriverSettings]):
     """Owns the world, which only the control thread touches once the node is active."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("driver_node", Settings, **kwargs)
+        super().__init__("driver_node", DriverSettings, **kwargs)
         self._mailbox = Mailbox()
         self._stop = threading.Event()
 
     def configure(self) -> None:
         settings = self.settings
         if settings.publish_clock:
-            self.clock, self.stamps = (
-                ScaledClock(MonotonicClock(), settings.speed),
-                StampConverter(no_offset_ns),
-            )
+            self.clock = ScaledClock(MonotonicClock(), settings.speed)
+            self.stamps = StampConverter(no_offset_ns)
         elif settings.speed != 1.0:
             raise ValueError(
                 f"speed {settings.speed} needs publish_clock: the others would run at another pace"
@@ -87,17 +86,17 @@ class DriverNode(ManagedNode[Settings]):
         self._world_time = FakeClock(self.clock.now())
         self._backend = MujocoBackend(self._world, self._world_time)
         self._create_publishers()
+        self._faults = FaultOutput(self, self.clock, self.stamps, SOURCE, log_from=Severity.ERROR)
         self._core = DriverCore(
             spec,
             ActionMap(spec),
             self._backend,
             self.clock,
-            self._publish_fault,
+            self._faults.publish,
             self._publish_applied,
             owner=settings.owner,
             config=DriverConfig(latch_file=self._latch_file()),
         )
-        self._malformed = FaultReporter(self._publish_fault)
         self._lateness = LatenessStats()
         self._warnings = 0
         self._create_inputs()
@@ -106,12 +105,9 @@ class DriverNode(ManagedNode[Settings]):
         self._publish_scene()
 
     def _create_publishers(self) -> None:
-        def publisher(kind: type, topic: str, profile: Any) -> Any:
-            return self.create_publisher(kind, topic, profile)
-
+        publisher = self.create_publisher
         self._joints = publisher(JointState, "joint_states", qos.STATE)
         self._applied = publisher(wm.AppliedAction, "applied_action", qos.HISTORY)
-        self._faults = publisher(wm.Fault, "faults", qos.FAULTS)
         self._objects = publisher(PoseArray, "sim/objects", qos.STATE)
         self._scene_text = publisher(String, "sim/scene", qos.LATCHED)
         self._description = publisher(String, "robot_description", qos.LATCHED)
@@ -195,8 +191,7 @@ class DriverNode(ManagedNode[Settings]):
         try:
             plan = convert.plan_from_msg(message, self.stamps)
         except ValueError as error:
-            text = f"plan {message.sequence} refused: {error}"
-            self._malformed.report(self.clock.now(), FaultCode.SHAPE, Severity.WARNING, SOURCE, text)
+            self._faults.warn(FaultCode.SHAPE, f"plan {message.sequence} refused: {error}")
             return
         self._core.accept(plan, message.writer)
 
@@ -213,11 +208,6 @@ class DriverNode(ManagedNode[Settings]):
         return "enabled"
 
     # Called from either thread; publishing is thread-safe.
-    def _publish_fault(self, fault: Fault) -> None:
-        self._faults.publish(convert.fault_to_msg(fault, self.stamps))
-        if fault.severity is not Severity.WARNING:
-            self.get_logger().warning(f"{fault.code}: {fault.text}")
-
     def _publish_applied(self, applied: AppliedAction) -> None:
         self._applied.publish(convert.applied_to_msg(applied, self.stamps))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn
 
 from wm_vla_msgs import msg as wm
@@ -17,22 +18,22 @@ from wm_vla_ros import world_models
 from wm_vla_ros.belief.delay import DelayEstimate, observation_delay
 from wm_vla_ros.planning.cadence import MAX_RATE, cadence
 from wm_vla_ros.planning.calibration import AUTO, choose_runtime
-from wm_vla_ros.planning.config import MpcConfig
+from wm_vla_ros.planning.config import MpcConfig, Tuning
 from wm_vla_ros.planning.mpc import SOURCE, MpcCore
-from wm_vla_ros.planning.objective import Weights
 from wm_vla_ros.planning.samplers import SAMPLERS
 from wm_vla_ros.planning.warm_up import rehearse
 from wm_vla_ros.realtime import LatenessStats, OverrunWatch, Tick, Ticker
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
+from wm_vla_ros.ros.fault_output import FaultOutput
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.spin import run
 from wm_vla_ros.ros.transport import wait_for_no_listener
-from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.scheduling import be_nice, request_fifo, settle_heap
 from wm_vla_ros.settings import setting
-from wm_vla_ros.types import AppliedAction, Fault, Observation, Plan, Severity
+from wm_vla_ros.types import AppliedAction, Observation, Plan
 from wm_vla_ros.world_models.runtimes import RUNTIMES
 
 # SCHED_FIFO priority of every other thread of this process, where the planner's is permitted.
@@ -44,8 +45,8 @@ _DEFAULTS = MpcConfig()
 
 
 @dataclass(frozen=True)
-class Settings(Weights, NodeSettings):
-    """The planner's settings; their defaults are the core's own. Weights and scales are `Weights`'."""
+class MpcSettings(Tuning, NodeSettings):
+    """The planner's settings; their defaults are the core's own. Weights, scales and bounds are `Tuning`'s."""
 
     robot: str = setting("", "robot spec, by name")
     world_model: str = setting("", "world model: a name in models/, or a folder")
@@ -61,38 +62,15 @@ class Settings(Weights, NodeSettings):
     )
     samples: int = setting(_DEFAULTS.sampler.samples, "rollouts per iteration", low=8, high=1024)
     iterations: int = setting(_DEFAULTS.sampler.iterations, "iterations per tick", low=1, high=10)
-    pace: float = setting(_DEFAULTS.pace, "path ticks per control tick", low=0.5, high=4.0)
-    contact_pace: float = setting(
-        _DEFAULTS.contact_pace, "the same where something is touched", low=0.5, high=4.0
-    )
-    max_speed: float = setting(_DEFAULTS.max_speed, "of the tip, m/s", low=0.01, high=2.0)
-    max_acceleration: float = setting(_DEFAULTS.max_acceleration, "of the tip, m/s^2", low=0.1, high=50.0)
-    max_jerk: float = setting(_DEFAULTS.max_jerk, "of the tip, m/s^3", low=1.0, high=5000.0)
-    belief_gain: float = setting(
-        _DEFAULTS.belief_gain, "share of an image's news believed, 0: estimated", low=0.0, high=1.0
-    )
-    bias: bool = setting(_DEFAULTS.bias, "estimate and cancel an unmodelled drift of the tool")
-    actor_candidate: bool = setting(
-        _DEFAULTS.actor_candidate, "let the sampler start from what the world model's actor would do as well"
-    )
-    deadline: float = setting(
-        _DEFAULTS.deadline,
-        "no iteration starts later in a tick, s; at most 0.6 of the period",
-        low=0.001,
-        high=0.02,
-    )
-    max_observation_age: float = setting(
-        _DEFAULTS.max_observation_age, "older than this, s, no plan is made", low=0.05, high=2.0
-    )
     sampler_seed: int = setting(0, "seed of the sampler's noise", low=0, high=2**31 - 1)
     realtime_priority: int = setting(20, "SCHED_FIFO priority of the planner, 0: none", low=0, high=99)
 
 
-class MpcNode(ManagedNode[Settings]):
+class MpcNode(ManagedNode[MpcSettings]):
     """Translates between the graph and `MpcCore`."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("mpc_node", Settings, **kwargs)
+        super().__init__("mpc_node", MpcSettings, **kwargs)
         self._stop = threading.Event()
 
     def configure(self) -> None:
@@ -118,8 +96,7 @@ class MpcNode(ManagedNode[Settings]):
         self._writer = f"{self.get_fully_qualified_name()}-{os.getpid()}"
         self._plans = self.create_publisher(wm.Plan, "plan", qos.LATEST)
         self._stats = self.create_publisher(wm.LoopStats, "loop_stats", qos.REPORT)
-        self._faults_out = self.create_publisher(wm.Fault, "faults", qos.FAULTS)
-        self._faults = FaultReporter(self._publish_fault)
+        self._faults = FaultOutput(self, self.clock, self.stamps, SOURCE)
         self.create_subscription(wm.ActionChunk, "action_chunk", self._on_chunk, qos.LATEST)
         self.create_subscription(wm.LatentGoal, "latent_goal", self._on_goal, qos.LATEST)
         self._observer = Observer(
@@ -131,7 +108,7 @@ class MpcNode(ManagedNode[Settings]):
             on_tip=self._core.on_tip,
             on_applied=self._on_applied,
             on_jump=self._on_jump,
-            on_refused=lambda text: self._warn(FaultCode.REFUSED, text),
+            on_refused=partial(self._faults.warn, FaultCode.REFUSED),
         )
 
     def activate(self) -> None:
@@ -148,21 +125,9 @@ class MpcNode(ManagedNode[Settings]):
 
     def _mpc_config(self) -> MpcConfig:
         settings = self.settings
-        return MpcConfig(
-            method=settings.sampler,
-            sampler=replace(_DEFAULTS.sampler, samples=settings.samples, iterations=settings.iterations),
-            pace=settings.pace,
-            contact_pace=settings.contact_pace,
-            max_speed=settings.max_speed,
-            max_acceleration=settings.max_acceleration,
-            max_jerk=settings.max_jerk,
-            belief_gain=settings.belief_gain,
-            bias=settings.bias,
-            actor_candidate=settings.actor_candidate,
-            deadline=min(settings.deadline, self._cadence.deadline),
-            max_observation_age=settings.max_observation_age,
-            **settings.weights(),
-        )
+        tuning = settings.tuning() | {"deadline": min(settings.deadline, self._cadence.deadline)}
+        sampler = replace(_DEFAULTS.sampler, samples=settings.samples, iterations=settings.iterations)
+        return MpcConfig(method=settings.sampler, sampler=sampler, **tuning)
 
     # The planner's thread.
     def _loop(self) -> None:
@@ -181,18 +146,18 @@ class MpcNode(ManagedNode[Settings]):
 
     def _tick(self, tick: Tick, missed: int) -> None:
         now = self.clock.now()
-        result = self._core.tick(now, tick.lateness, self._send)
+        result = self._core.tick(now, tick.lateness, self._publish_plan)
         stats = replace(result.stats, lateness_ms=tick.lateness * 1e3, missed_ticks=missed)
         self._stats.publish(convert.stats_to_msg(stats, self.stamps))
         for fault in result.faults:
-            self._faults.report(now, fault.code, fault.severity, fault.source, fault.text)
-        self._faults.flush(now)
+            self._faults.report(fault)
+        self._faults.flush()
         self._lateness.add(tick.lateness, tick.missed)
         too_slow = self._overruns.add(self.clock.now() - tick.deadline, tick.missed)
         if too_slow is not None:
-            self._warn(FaultCode.DEGRADED, too_slow)
+            self._faults.warn(FaultCode.DEGRADED, too_slow)
 
-    def _send(self, plan: Plan) -> None:
+    def _publish_plan(self, plan: Plan) -> None:
         self._plans.publish(convert.plan_to_msg(plan, self.stamps, self._writer))
 
     # Callbacks, in the executor's thread.
@@ -206,13 +171,15 @@ class MpcNode(ManagedNode[Settings]):
 
     def _on_jump(self, joints: tuple[str, ...]) -> None:
         self._core.reset()
-        self._warn(FaultCode.JOINT_JUMP, f"{', '.join(joints)} suddenly elsewhere: the belief starts anew")
+        self._faults.warn(
+            FaultCode.JOINT_JUMP, f"{', '.join(joints)} suddenly elsewhere: the belief starts anew"
+        )
 
     def _on_chunk(self, message: wm.ActionChunk) -> None:
         try:
             self._core.on_chunk(convert.chunk_from_msg(message, self.stamps))
         except ValueError as error:
-            self._warn(FaultCode.REFUSED, str(error))
+            self._faults.warn(FaultCode.REFUSED, str(error))
 
     def _on_goal(self, message: wm.LatentGoal) -> None:
         if convert.is_withdrawal(message):
@@ -221,14 +188,7 @@ class MpcNode(ManagedNode[Settings]):
         try:
             self._core.on_goal(convert.goal_from_msg(message, self.stamps), self.clock.now())
         except ValueError as error:
-            self._warn(FaultCode.GOAL_REFUSED, f"goal {message.sequence}: {error}")
-
-    def _warn(self, code: FaultCode, text: str) -> None:
-        self._faults.report(self.clock.now(), code, Severity.WARNING, SOURCE, text)
-
-    def _publish_fault(self, fault: Fault) -> None:
-        self._faults_out.publish(convert.fault_to_msg(fault, self.stamps))
-        self.get_logger().warning(f"{fault.code}: {fault.text}")
+            self._faults.warn(FaultCode.GOAL_REFUSED, f"goal {message.sequence}: {error}")
 
     def health(self) -> tuple[str, dict[str, object]]:
         return "cycles overrun" if self._overruns.degraded else "", {

@@ -28,7 +28,7 @@ from wm_vla_ros.tasks.task import from_instruction
 
 
 @dataclass(frozen=True)
-class Settings(NodeSettings):
+class CameraSettings(NodeSettings):
     """Which cameras, how large and how often."""
 
     robot: str = setting("", "robot spec, by name")
@@ -58,11 +58,11 @@ class FrameRate:
         return True
 
 
-class SimCameraNode(ManagedNode[Settings]):
+class SimCameraNode(ManagedNode[CameraSettings]):
     """Everything happens in the executor's thread, which owns the world and its GL context."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("sim_camera_node", Settings, **kwargs)
+        super().__init__("sim_camera_node", CameraSettings, **kwargs)
         self._world: SimWorld | None = None
 
     def configure(self) -> None:

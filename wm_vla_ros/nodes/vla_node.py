@@ -10,33 +10,33 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from wm_vla_msgs import msg as wm
 from wm_vla_ros import world_models
 from wm_vla_ros.robots.spec import load_robot
 from wm_vla_ros.ros import convert, qos
-from wm_vla_ros.ros.instruction_server import InstructionRun, InstructionServer
+from wm_vla_ros.ros.fault_output import FaultOutput
+from wm_vla_ros.ros.instruction_server import CHECK_PERIOD, InstructionRun, InstructionServer
 from wm_vla_ros.ros.lifecycle import ManagedNode, NodeSettings
 from wm_vla_ros.ros.observer import Observer
 from wm_vla_ros.ros.spin import run
-from wm_vla_ros.safety.faults import FaultCode, FaultReporter
+from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.scheduling import give_way, leave_a_core
 from wm_vla_ros.settings import setting
 from wm_vla_ros.sim.world import CAMERAS
 from wm_vla_ros.tasks.progress import TaskProgress
 from wm_vla_ros.tasks.task import from_instruction
-from wm_vla_ros.types import Fault, LatentGoal, Observation, Severity
+from wm_vla_ros.types import LatentGoal, Observation
 from wm_vla_ros.vla.open_policy import open_policy
 from wm_vla_ros.vla.slow_loop import SlowLoop
 
 SOURCE = "vla"
-# Longest sleep between two looks at whether the instruction still holds, s.
-_PATIENCE = 0.1
 
 
 @dataclass(frozen=True)
-class Settings(NodeSettings):
+class VlaSettings(NodeSettings):
     """Which models, and when an instruction counts as done."""
 
     robot: str = setting("", "robot spec, by name")
@@ -66,11 +66,11 @@ class Settings(NodeSettings):
     )
 
 
-class VlaNode(ManagedNode[Settings]):
+class VlaNode(ManagedNode[VlaSettings]):
     """Translates between the graph and `SlowLoop`."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("vla_node", Settings, **kwargs)
+        super().__init__("vla_node", VlaSettings, **kwargs)
         self._server: InstructionServer | None = None
         # The newest observation that no inference was made from; written by callbacks, taken by the run.
         self._newest: Observation | None = None
@@ -86,15 +86,14 @@ class VlaNode(ManagedNode[Settings]):
         self._slow = SlowLoop(policy, self._model, self._spec)
         self._goals = self.create_publisher(wm.LatentGoal, "latent_goal", qos.LATEST)
         self._chunks = self.create_publisher(wm.ActionChunk, "action_chunk", qos.LATEST)
-        self._faults_out = self.create_publisher(wm.Fault, "faults", qos.FAULTS)
-        self._faults = FaultReporter(self._publish_fault)
+        self._faults = FaultOutput(self, self.clock, self.stamps, SOURCE)
         self._observer = Observer(
             self,
             self.stamps,
             self._spec,
             self._slow.cameras,
             on_observation=self._on_observation,
-            on_refused=lambda text: self._warn(FaultCode.REFUSED, text),
+            on_refused=partial(self._faults.warn, FaultCode.REFUSED),
         )
         self._server = InstructionServer(
             self,
@@ -102,7 +101,7 @@ class VlaNode(ManagedNode[Settings]):
             time_limit=self._time_limit,
             follow=self._follow,
             ended=self._withdraw,
-            refused=lambda text: self._warn(FaultCode.INSTRUCTION_REFUSED, text),
+            refused=partial(self._faults.warn, FaultCode.INSTRUCTION_REFUSED),
         )
 
     def activate(self) -> None:
@@ -140,11 +139,11 @@ class VlaNode(ManagedNode[Settings]):
         due = self.clock.now()
         while believed_done < self.settings.done_confirmations:
             # Between inferences the cores are the fast loop's: one per image would keep a core busy.
-            self._sleep_until(due, run)
+            run.sleep_until(due)
             seen = self._next_observation(run)
             due = self.clock.now() + 1.0 / self.settings.rate
             chunk, goal = self._slow.infer(seen, run.instruction)
-            self._sleep_until(self.clock.now() + self.settings.vla_latency, run)
+            run.sleep_until(self.clock.now() + self.settings.vla_latency)
             self._chunks.publish(convert.chunk_to_msg(chunk, self.stamps))
             self._goals.publish(convert.goal_to_msg(goal, self.stamps))
             believed_done = believed_done + 1 if self._feed_back(run, progress, goal) else 0
@@ -160,17 +159,11 @@ class VlaNode(ManagedNode[Settings]):
     def _next_observation(self, run: InstructionRun) -> Observation:
         run.check()
         while (seen := self._newest) is None:
-            self._arrived.wait(_PATIENCE)
+            self._arrived.wait(CHECK_PERIOD)
             self._arrived.clear()
             run.check()
         self._newest = None
         return seen
-
-    def _sleep_until(self, until: float, run: InstructionRun) -> None:
-        while (left := until - self.clock.now()) > 0.0:
-            run.check()
-            self.clock.sleep_until(self.clock.now() + min(left, _PATIENCE))
-        run.check()
 
     def _feed_back(self, run: InstructionRun, progress: TaskProgress | None, goal: LatentGoal) -> bool:
         """Feedback from where the goal's path begins (now) and ends. Whether the task is believed done."""
@@ -189,15 +182,8 @@ class VlaNode(ManagedNode[Settings]):
         self._newest = observation
         self._arrived.set()
 
-    def _warn(self, code: FaultCode, text: str) -> None:
-        self._faults.report(self.clock.now(), code, Severity.WARNING, SOURCE, text)
-
-    def _publish_fault(self, fault: Fault) -> None:
-        self._faults_out.publish(convert.fault_to_msg(fault, self.stamps))
-        self.get_logger().warning(f"{fault.code}: {fault.text}")
-
     def health(self) -> tuple[str, dict[str, object]]:
-        self._faults.flush(self.clock.now())
+        self._faults.flush()
         instruction = self._server.current if self._server else ""
         return "", {"instruction": instruction, "world_model": self._model.manifest.name}
 

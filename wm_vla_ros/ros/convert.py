@@ -3,12 +3,16 @@
 Stamps become seconds on the process's clock on the way in and ROS time on the way out (`StampConverter`).
 Arrays leave as array.array and come in through numpy.frombuffer: assigning an ndarray to a message field
 is 100 to 1000 times slower. A message whose lengths contradict each other raises MalformedMessage; it is
-never padded and never cut. Whether the numbers are finite is for the receiver's gate to judge.
+never padded and never cut. Fields of one name are copied as they are. Whether the numbers are finite is for
+the receiver's gate to judge.
 """
 
 from __future__ import annotations
 
 from array import array
+from dataclasses import fields
+from functools import cache
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -37,14 +41,6 @@ class MalformedMessage(ValueError):
     """A message that contradicts itself: lengths that do not multiply, an encoding nobody speaks."""
 
 
-def _floats(values: NDArray) -> array:
-    return array("f", np.ascontiguousarray(values, dtype=np.float32).tobytes())
-
-
-def _doubles(values: NDArray) -> array:
-    return array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
-
-
 def _rows(data: array, columns: int, what: str) -> NDArray[np.float32]:
     flat = np.frombuffer(data, dtype=np.float32) if len(data) else np.zeros(0, np.float32)
     if columns <= 0 or flat.size == 0 or flat.size % columns:
@@ -52,19 +48,50 @@ def _rows(data: array, columns: int, what: str) -> NDArray[np.float32]:
     return flat.reshape(-1, columns)
 
 
-def _stamped(message: object, stamp: float, stamps: StampConverter, frame: str = "") -> None:
+def _encoded(value: Any) -> Any:
+    """A value's field as a message takes it: arrays row-major and flat, in their own type."""
+    if isinstance(value, np.ndarray):
+        return array(value.dtype.char, value.tobytes())
+    if isinstance(value, np.generic):
+        return value.item()
+    return list(value) if isinstance(value, tuple) else value
+
+
+@cache
+def _shared(kind: type, message: type) -> tuple[str, ...]:
+    """The fields that a value and its message have under one name."""
+    known = message.get_fields_and_field_types()  # type: ignore[attr-defined]
+    return tuple(entry.name for entry in fields(kind) if entry.name in known)
+
+
+def _to_msg[M](kind: type[M], value: Any, stamps: StampConverter, frame: str = "", **differing: Any) -> M:
+    """A message with the fields of `value`, but for those that are `differing`, and its stamp."""
+    same = {
+        name: _encoded(getattr(value, name)) for name in _shared(type(value), kind) if name not in differing
+    }
+    return _stamped(kind(**same, **differing), value.stamp, stamps, frame)
+
+
+def _from_msg[V](kind: type[V], message: Any, stamps: StampConverter, **differing: Any) -> V:
+    """A value with the fields of `message`, but for those that are `differing`, and its stamp."""
+    same = {
+        name: tuple(item) if type(item := getattr(message, name)) is list else item
+        for name in _shared(kind, type(message))
+        if name not in differing
+    }
+    return kind(stamp=stamps.to_seconds(message.header.stamp), **same, **differing)
+
+
+def _stamped[M](message: M, stamp: float, stamps: StampConverter, frame: str = "") -> M:
     header = message.header  # type: ignore[attr-defined]
     header.stamp = stamps.to_stamp(stamp)
     header.frame_id = frame
+    return message
 
 
 def joint_state_to_msg(state: RobotState, stamps: StampConverter) -> JointState:
     """JointState with positions and velocities, rad and rad/s."""
-    message = JointState(
-        name=list(state.names), position=_doubles(state.position), velocity=_doubles(state.velocity)
-    )
-    _stamped(message, state.stamp, stamps)
-    return message
+    return _to_msg(JointState, state, stamps, name=list(state.names))
 
 
 def joint_state_from_msg(message: JointState, stamps: StampConverter) -> RobotState:
@@ -75,54 +102,24 @@ def joint_state_from_msg(message: JointState, stamps: StampConverter) -> RobotSt
             f"joint_states: {count} names, {len(message.position)} positions, "
             f"{len(message.velocity)} velocities"
         )
-    return RobotState(
-        stamps.to_seconds(message.header.stamp), tuple(message.name), message.position, message.velocity
-    )
+    return _from_msg(RobotState, message, stamps, names=tuple(message.name))
 
 
 def plan_to_msg(plan: Plan, stamps: StampConverter, writer: str = "") -> wm.Plan:
     """Actions row-major; start as ROS time. writer: identity of this process."""
-    message = wm.Plan(
-        sequence=plan.sequence,
-        source=plan.source,
-        writer=writer,
-        start=stamps.to_stamp(plan.start),
-        dt=plan.dt,
-        action_space=plan.action_space,
-        action_dim=plan.actions.shape[1],
-        action_names=list(plan.action_names),
-        actions=_floats(plan.actions),
-    )
-    _stamped(message, plan.stamp, stamps)
-    return message
+    start, columns = stamps.to_stamp(plan.start), plan.actions.shape[1]
+    return _to_msg(wm.Plan, plan, stamps, start=start, action_dim=columns, writer=writer)
 
 
 def plan_from_msg(message: wm.Plan, stamps: StampConverter) -> Plan:
     """Raises MalformedMessage when the actions are not whole rows of action_dim."""
-    return Plan(
-        stamp=stamps.to_seconds(message.header.stamp),
-        sequence=message.sequence,
-        source=message.source,
-        start=stamps.to_seconds(message.start),
-        dt=message.dt,
-        actions=_rows(message.actions, message.action_dim, "plan actions"),
-        action_space=message.action_space,
-        action_names=tuple(message.action_names),
-    )
+    actions = _rows(message.actions, message.action_dim, "plan actions")
+    return _from_msg(Plan, message, stamps, start=stamps.to_seconds(message.start), actions=actions)
 
 
 def applied_to_msg(applied: AppliedAction, stamps: StampConverter) -> wm.AppliedAction:
     """What was written, with the joint target in rad."""
-    message = wm.AppliedAction(
-        sequence=applied.sequence,
-        source=applied.source,
-        action=_floats(applied.action),
-        joint_names=list(applied.joint_names),
-        joint_positions=_doubles(applied.joint_positions),
-        changes=list(applied.changes),
-    )
-    _stamped(message, applied.stamp, stamps, BASE_FRAME)
-    return message
+    return _to_msg(wm.AppliedAction, applied, stamps, BASE_FRAME)
 
 
 def applied_from_msg(message: wm.AppliedAction, stamps: StampConverter) -> AppliedAction:
@@ -131,30 +128,13 @@ def applied_from_msg(message: wm.AppliedAction, stamps: StampConverter) -> Appli
         raise MalformedMessage(
             f"applied_action: {len(message.joint_names)} names, {len(message.joint_positions)} positions"
         )
-    return AppliedAction(
-        stamp=stamps.to_seconds(message.header.stamp),
-        sequence=message.sequence,
-        source=message.source,
-        action=message.action,
-        joint_names=tuple(message.joint_names),
-        joint_positions=message.joint_positions,
-        changes=tuple(message.changes),
-    )
+    return _from_msg(AppliedAction, message, stamps)
 
 
 def chunk_to_msg(chunk: ActionChunk, stamps: StampConverter) -> wm.ActionChunk:
     """Actions row-major."""
-    horizon, dim = chunk.actions.shape
-    message = wm.ActionChunk(
-        sequence=chunk.sequence,
-        action_space=chunk.action_space,
-        dt=chunk.dt,
-        horizon=horizon,
-        action_dim=dim,
-        actions=_floats(chunk.actions),
-    )
-    _stamped(message, chunk.stamp, stamps)
-    return message
+    horizon, columns = chunk.actions.shape
+    return _to_msg(wm.ActionChunk, chunk, stamps, horizon=horizon, action_dim=columns)
 
 
 def chunk_from_msg(message: wm.ActionChunk, stamps: StampConverter) -> ActionChunk:
@@ -162,54 +142,26 @@ def chunk_from_msg(message: wm.ActionChunk, stamps: StampConverter) -> ActionChu
     actions = _rows(message.actions, message.action_dim, "action_chunk actions")
     if len(actions) != message.horizon:
         raise MalformedMessage(f"action_chunk: horizon {message.horizon}, but {len(actions)} rows")
-    return ActionChunk(
-        stamp=stamps.to_seconds(message.header.stamp),
-        sequence=message.sequence,
-        action_space=message.action_space,
-        dt=message.dt,
-        actions=actions,
-    )
+    return _from_msg(ActionChunk, message, stamps, actions=actions)
 
 
 def goal_to_msg(goal: LatentGoal, stamps: StampConverter) -> wm.LatentGoal:
     """Embeddings row-major; no precision is an empty array."""
-    message = wm.LatentGoal(
-        sequence=goal.sequence,
-        instruction=goal.instruction,
-        encoder_id=goal.encoder_id,
-        dim=goal.embeddings.shape[1],
-        embeddings=_floats(goal.embeddings),
-        dt=goal.dt,
-        precision=_floats(goal.precision) if goal.precision is not None else array("f"),
-        confidence=goal.confidence,
-        valid_for=goal.valid_for,
-    )
-    _stamped(message, goal.stamp, stamps)
-    return message
+    precision = array("f") if goal.precision is None else _encoded(goal.precision)
+    return _to_msg(wm.LatentGoal, goal, stamps, dim=goal.embeddings.shape[1], precision=precision)
 
 
 def goal_from_msg(message: wm.LatentGoal, stamps: StampConverter) -> LatentGoal:
     """Raises MalformedMessage when the embeddings are not whole rows of dim, or the precision not one row."""
     if len(message.precision) not in (0, message.dim):
         raise MalformedMessage(f"latent_goal: dim {message.dim}, but {len(message.precision)} precisions")
-    return LatentGoal(
-        stamp=stamps.to_seconds(message.header.stamp),
-        sequence=message.sequence,
-        instruction=message.instruction,
-        encoder_id=message.encoder_id,
-        embeddings=_rows(message.embeddings, message.dim, "latent_goal embeddings"),
-        dt=message.dt,
-        valid_for=message.valid_for,
-        confidence=message.confidence,
-        precision=np.frombuffer(message.precision, np.float32) if len(message.precision) else None,
-    )
+    embeddings = _rows(message.embeddings, message.dim, "latent_goal embeddings")
+    return _from_msg(LatentGoal, message, stamps, embeddings=embeddings, precision=message.precision or None)
 
 
 def withdrawal(instruction: str, stamp: float, stamps: StampConverter) -> wm.LatentGoal:
     """The message that ends an instruction: a goal without embeddings; the planner forgets its own."""
-    message = wm.LatentGoal(instruction=instruction)
-    _stamped(message, stamp, stamps)
-    return message
+    return _stamped(wm.LatentGoal(instruction=instruction), stamp, stamps)
 
 
 def is_withdrawal(message: wm.LatentGoal) -> bool:
@@ -219,11 +171,7 @@ def is_withdrawal(message: wm.LatentGoal) -> bool:
 
 def fault_to_msg(fault: Fault, stamps: StampConverter) -> wm.Fault:
     """Severities have the same numbers on both sides."""
-    message = wm.Fault(
-        code=str(fault.code), severity=int(fault.severity), source=fault.source, text=fault.text
-    )
-    _stamped(message, fault.stamp, stamps)
-    return message
+    return _to_msg(wm.Fault, fault, stamps, code=str(fault.code), severity=int(fault.severity))
 
 
 def fault_from_msg(message: wm.Fault, stamps: StampConverter) -> Fault:
@@ -232,26 +180,12 @@ def fault_from_msg(message: wm.Fault, stamps: StampConverter) -> Fault:
         severity = Severity(message.severity)
     except ValueError as error:
         raise MalformedMessage(f"fault {message.code}: {error}") from error
-    stamp = stamps.to_seconds(message.header.stamp)
-    return Fault(stamp, message.code, severity, message.source, message.text)
+    return _from_msg(Fault, message, stamps, severity=severity)
 
 
 def stats_to_msg(stats: LoopStats, stamps: StampConverter) -> wm.LoopStats:
     """The imagined tip path row-major, in the base frame."""
-    message = wm.LoopStats(
-        tick=stats.tick,
-        lateness_ms=float(stats.lateness_ms),
-        plan_ms=float(stats.plan_ms),
-        observation_age_ms=float(stats.observation_age_ms),
-        prediction_error=float(stats.prediction_error),
-        divergence=float(stats.divergence),
-        iterations=stats.iterations,
-        missed_ticks=stats.missed_ticks,
-        dominant_term=stats.dominant_term,
-        imagined_tip=_floats(stats.imagined_tip),
-    )
-    _stamped(message, stats.stamp, stamps, BASE_FRAME)
-    return message
+    return _to_msg(wm.LoopStats, stats, stamps, BASE_FRAME)
 
 
 def stats_from_msg(message: wm.LoopStats, stamps: StampConverter) -> LoopStats:
@@ -259,19 +193,7 @@ def stats_from_msg(message: wm.LoopStats, stamps: StampConverter) -> LoopStats:
     path = np.zeros((0, 3), np.float32)
     if len(message.imagined_tip):
         path = _rows(message.imagined_tip, 3, "loop_stats imagined_tip")
-    return LoopStats(
-        stamp=stamps.to_seconds(message.header.stamp),
-        tick=message.tick,
-        lateness_ms=message.lateness_ms,
-        plan_ms=message.plan_ms,
-        observation_age_ms=message.observation_age_ms,
-        prediction_error=message.prediction_error,
-        divergence=message.divergence,
-        iterations=message.iterations,
-        missed_ticks=message.missed_ticks,
-        dominant_term=message.dominant_term,
-        imagined_tip=path,
-    )
+    return _from_msg(LoopStats, message, stamps, imagined_tip=path)
 
 
 def image_to_msg(image: NDArray[np.uint8], stamp: Time, frame: str) -> Image:
@@ -328,16 +250,6 @@ def _pose(row: list[float]) -> Pose:
 
 def poses_from_msg(message: PoseArray) -> NDArray[np.float64]:
     """(n, 7): position (3) in m and quaternion (w, x, y, z), in the message's frame."""
-    rows = [
-        (
-            pose.position.x,
-            pose.position.y,
-            pose.position.z,
-            pose.orientation.w,
-            pose.orientation.x,
-            pose.orientation.y,
-            pose.orientation.z,
-        )
-        for pose in message.poses
-    ]
+    both = [(pose.position, pose.orientation) for pose in message.poses]
+    rows = [(at.x, at.y, at.z, turn.w, turn.x, turn.y, turn.z) for at, turn in both]
     return np.array(rows, dtype=np.float64).reshape(-1, 7)

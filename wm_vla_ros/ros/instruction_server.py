@@ -19,6 +19,8 @@ from wm_vla_msgs.action import ExecuteInstruction
 from wm_vla_ros.clock import Clock
 
 Result = ExecuteInstruction.Result
+# Longest wait between two checks whether an instruction still holds, s.
+CHECK_PERIOD = 0.1
 # Seconds that a shutdown waits for the running instruction to notice.
 _DRAIN = 10.0
 
@@ -50,6 +52,13 @@ class InstructionRun:
             raise Interrupted(Result.CANCELED, "canceled")
         if self._clock.now() - self.started > self.limit:
             raise Interrupted(Result.TIMED_OUT, f"not done within {self.limit:g} s")
+
+    def sleep_until(self, until: float) -> None:
+        """Sleep until a time, s on the clock. Raises Interrupted as `check`, soon."""
+        while (left := until - self._clock.now()) > 0.0:
+            self.check()
+            self._clock.sleep_until(self._clock.now() + min(left, CHECK_PERIOD))
+        self.check()
 
     def report(self, distance: float, predicted_success: float) -> None:
         """Feedback to whoever asked; NaN where nothing measures or estimates."""

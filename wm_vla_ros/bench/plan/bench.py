@@ -41,7 +41,7 @@ _SIGMA = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class SearchBudget:
     """One contestant of ours: a sampler with samples x iterations rollouts of `horizon` steps."""
 
     sampler: str
@@ -74,7 +74,7 @@ class Budget:
         return 2.0 * multiply_adds_per_step() * self.samples * self.iterations * self.horizon
 
 
-def parse_budget(text: str) -> Budget:
+def parse_budget(text: str) -> SearchBudget:
     """A budget from "SAMPLER:SAMPLESxITERATIONSxHORIZON". Raises ValueError that says what is expected."""
     name, _, size = text.strip().partition(":")
     numbers = size.split("x")
@@ -86,7 +86,7 @@ def parse_budget(text: str) -> Budget:
     samples, iterations, horizon = (int(number) for number in numbers)
     if samples < 8 or iterations < 1 or horizon < 4:
         raise ValueError(f"a budget needs 8 samples, 1 iteration and 4 ticks at least, got {text!r}")
-    return Budget(name, samples, iterations, horizon)
+    return SearchBudget(name, samples, iterations, horizon)
 
 
 def times_of(work: Callable[[], None], repeats: int) -> NDArray[np.float64]:
@@ -99,7 +99,7 @@ def times_of(work: Callable[[], None], repeats: int) -> NDArray[np.float64]:
     return np.array(taken[-repeats:])
 
 
-def our_plan(budget: Budget) -> Callable[[], None]:
+def our_plan(budget: SearchBudget) -> Callable[[], None]:
     """One plan as the fast loop makes it: rollouts in ONNX Runtime, the path tracked latent by latent."""
     dynamics, sampler, rng = OnnxDynamics(budget.horizon), budget.build(0), np.random.default_rng(1)
     path = rng.standard_normal((budget.horizon, LATENT)).astype(np.float32)
@@ -121,7 +121,7 @@ def our_plan(budget: Budget) -> Callable[[], None]:
 
 
 def run(
-    budgets: Sequence[Budget],
+    budgets: Sequence[SearchBudget],
     seeds: int,
     repeats: int,
     workers: int,
@@ -173,10 +173,10 @@ def run(
 
 
 def headline(
-    budgets: Sequence[Budget],
-    taken: Mapping[Budget, NDArray[np.float64]],
-    floors: Mapping[Budget, float],
-    worth: Mapping[Budget, Sequence[float]],
+    budgets: Sequence[SearchBudget],
+    taken: Mapping[SearchBudget, NDArray[np.float64]],
+    floors: Mapping[SearchBudget, float],
+    worth: Mapping[SearchBudget, Sequence[float]],
     baselines: Mapping[str, tuple[NDArray[np.float64], Sequence[float]]],
 ) -> list[Figure]:
     """The speed-ups, of the fastest of ours that is worth as much; and all figures of that one.
@@ -217,7 +217,7 @@ def _lerobot() -> list[Figure]:
 
 
 def _cold_cem(size: dict[str, int], seed: int) -> Sampler:
-    return Budget("cem", size["samples"], size["iterations"], size["horizon"]).build(seed)
+    return SearchBudget("cem", size["samples"], size["iterations"], size["horizon"]).build(seed)
 
 
 def _tdmpc2(seed: int) -> Sampler:

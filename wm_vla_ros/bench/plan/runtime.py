@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from wm_vla_ros import world_models
-from wm_vla_ros.bench.plan.bench import Budget
+from wm_vla_ros.bench.plan.bench import SearchBudget
 from wm_vla_ros.planning.calibration import TickTimes, choose_runtime, time_ticks
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.report import Figure
@@ -18,7 +18,7 @@ from wm_vla_ros.robots.spec import load_robot
 
 def run_runtime(
     runtime: str,
-    budgets: Sequence[Budget],
+    budgets: Sequence[SearchBudget],
     repeats: int,
     world_model: str,
     robot: str,
@@ -55,7 +55,7 @@ def run_runtime(
     return (*figures, *headline)
 
 
-def config_of(budget: Budget) -> MpcConfig:
+def config_of(budget: SearchBudget) -> MpcConfig:
     """The planner's own settings at another budget."""
     config = MpcConfig()
     size = replace(

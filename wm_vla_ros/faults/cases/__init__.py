@@ -11,9 +11,9 @@ from typing import Any
 
 from wm_vla_ros.faults.belief_rig import BeliefRig
 from wm_vla_ros.faults.cases import goals, motion, perception, plans, stops
-from wm_vla_ros.faults.driver_rig import Rig
+from wm_vla_ros.faults.driver_rig import DriverRig
 
-Case = Callable[[Rig], None]
+Case = Callable[[DriverRig], None]
 BeliefCase = Callable[[BeliefRig], None]
 
 

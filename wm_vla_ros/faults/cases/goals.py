@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from wm_vla_ros.drivers.base import DriverState
-from wm_vla_ros.faults.belief_rig import BeliefRig, Route
+from wm_vla_ros.faults.belief_rig import BeliefRig, PolicyRoute
 from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.types import FloatArray
 
@@ -47,7 +47,7 @@ def stale_goal(rig: BeliefRig) -> None:
 def wrong_dimension(rig: BeliefRig) -> None:
     """21 | wrong embedding dimension | refused; earlier goal kept until expiry, then HOLD"""
 
-    def spoil(route: Route) -> Route:
+    def spoil(route: PolicyRoute) -> PolicyRoute:
         rows = route.goal.embeddings
         extra = int(rig.rng.integers(1, 7))
         wrong = np.hstack([rows, rows[:, :extra]]) if rig.rng.random() < 0.5 else rows[:, :-extra]
@@ -60,7 +60,7 @@ def bad_numbers(rig: BeliefRig) -> None:
     """22 | goal NaN or of norm 1e6 | refused; earlier goal kept until expiry, then HOLD"""
     nan = rig.rng.random() < 0.5
 
-    def spoil(route: Route) -> Route:
+    def spoil(route: PolicyRoute) -> PolicyRoute:
         return route.with_goal(embeddings=_spoiled(route.goal.embeddings, nan, rig.rng))
 
     _refused_beside_a_valid_one(rig, spoil, " is " if nan else "norm")
@@ -70,7 +70,7 @@ def foreign_encoder(rig: BeliefRig) -> None:
     """23 | encoder_id mismatch | refused at the handshake; never active"""
     if rig.rng.random() < 0.5:  # beside a slow node that is the right one
 
-        def spoil(route: Route) -> Route:
+        def spoil(route: PolicyRoute) -> PolicyRoute:
             return route.with_goal(encoder_id="another")
 
         _refused_beside_a_valid_one(rig, spoil, "'another'")
@@ -95,7 +95,7 @@ def out_of_order(rig: BeliefRig) -> None:
     refused = 0
     for each in (rig, twin):
         newest = 0
-        underway: list[tuple[int, Route]] = []  # (tick of arrival, what arrives)
+        underway: list[tuple[int, PolicyRoute]] = []  # (tick of arrival, what arrives)
         for tick in range(80):
             if tick % 5 == 0:
                 valid = float(each.routes.uniform(0.3, 1.0))
@@ -118,7 +118,7 @@ def out_of_order(rig: BeliefRig) -> None:
     rig.expect(rig.writes_equal(twin), "an older goal changed the motion")
 
 
-def _aim_briefly(rig: BeliefRig) -> Route:
+def _aim_briefly(rig: BeliefRig) -> PolicyRoute:
     """Follow a goal that is valid for 0.6 to 1 s, for a part of that; returns its way."""
     route = rig.route().with_goal(valid_for=float(rig.routes.uniform(0.6, 1.0)))
     rig.offer(route)
@@ -127,7 +127,7 @@ def _aim_briefly(rig: BeliefRig) -> Route:
     return route
 
 
-def _runs_out(rig: BeliefRig, last: Route) -> None:
+def _runs_out(rig: BeliefRig, last: PolicyRoute) -> None:
     """`last` is planned on until it expires, within a cycle, and then nothing is; the arm holds."""
     expires = last.goal.stamp + last.goal.valid_for
     while rig.now <= expires + 2 * rig.spec.dt:
@@ -138,7 +138,9 @@ def _runs_out(rig: BeliefRig, last: Route) -> None:
     rig.starve()
 
 
-def _refused_beside_a_valid_one(rig: BeliefRig, spoil: Callable[[Route], Route], words: str) -> None:
+def _refused_beside_a_valid_one(
+    rig: BeliefRig, spoil: Callable[[PolicyRoute], PolicyRoute], words: str
+) -> None:
     """Spoiled goals come while the arm follows a valid one, and when that has expired."""
     twin = rig.twin()
     for each in (rig, twin):

@@ -9,11 +9,11 @@ import numpy as np
 
 from wm_vla_ros.drivers.base import DriverState
 from wm_vla_ros.faults.belief_rig import BeliefRig
-from wm_vla_ros.faults.driver_rig import HORIZON, Rig
+from wm_vla_ros.faults.driver_rig import HORIZON, DriverRig
 from wm_vla_ros.safety.faults import FaultCode
 
 
-def outside_limits(rig: Rig) -> None:
+def outside_limits(rig: DriverRig) -> None:
     """6 | target outside limits | clamped or refused; overshoot 0 rad"""
     rig.warm_up()
     rig.tick(2 * HORIZON)  # stand still, so that the flags are this target's own
@@ -39,7 +39,7 @@ def outside_limits(rig: Rig) -> None:
     rig.starve()
 
 
-def step_of_pi(rig: Rig) -> None:
+def step_of_pi(rig: DriverRig) -> None:
     """7 | a step of pi | rate-limited; I3"""
     rig.warm_up()
     rig.tick(2 * HORIZON)  # stand still, so that the flags are the steps' own
@@ -63,7 +63,7 @@ def step_of_pi(rig: Rig) -> None:
     rig.starve()
 
 
-def bang_bang(rig: Rig) -> None:
+def bang_bang(rig: DriverRig) -> None:
     """8 | bang-bang at 25 Hz | acceleration bound; commanded rms <= limit"""
     rig.warm_up()
     corner = rig.corner()
@@ -89,7 +89,7 @@ def bang_bang(rig: Rig) -> None:
     rig.starve()
 
 
-def planner_killed(rig: Rig) -> None:
+def planner_killed(rig: DriverRig) -> None:
     """13 | planner killed (SIGKILL) | HOLD <= 100 ms after its last plan runs out"""
     rig.warm_up()
     rig.send(rig.plan(rig.smooth(int(rig.rng.integers(1, 50)))))
@@ -98,7 +98,7 @@ def planner_killed(rig: Rig) -> None:
     rig.expect(len(rig.holds) >= 1, "no hold was seen")
 
 
-def planner_stopped(rig: Rig) -> None:
+def planner_stopped(rig: DriverRig) -> None:
     """14 | planner stopped 5 s (SIGSTOP), then continued | HOLD; no burst, 0 stale actions executed"""
     rig.warm_up()
     stuck = [rig.plan() for _ in range(int(rig.rng.integers(1, 6)))]  # computed, not yet delivered
@@ -115,7 +115,7 @@ def planner_stopped(rig: Rig) -> None:
     rig.starve()
 
 
-def slow_plan(rig: Rig) -> None:
+def slow_plan(rig: DriverRig) -> None:
     """15 | one plan takes 30 ms | next step of the plan before; no jump"""
     twin = rig.twin()
     for each in (rig, twin):

@@ -9,7 +9,7 @@ import numpy as np
 from wm_vla_ros.drivers.base import DriverState
 from wm_vla_ros.faults.belief_rig import FRAME_TICKS, BeliefRig
 from wm_vla_ros.faults.driver_judge import HOLD_WITHIN
-from wm_vla_ros.faults.driver_rig import Rig
+from wm_vla_ros.faults.driver_rig import DriverRig
 from wm_vla_ros.planning.config import MpcConfig
 from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.types import FloatArray, RobotState
@@ -70,7 +70,7 @@ def nothing_finite(rig: BeliefRig) -> None:
     rig.expect(rig.planning, "no plan afterwards")
 
 
-def joint_broken(rig: Rig) -> None:
+def joint_broken(rig: DriverRig) -> None:
     """33 | a joint NaN, an encoder jump | HOLD; fault names the joint"""
     rig.warm_up()
     joint = int(rig.rng.integers(len(rig.spec.joint_names)))

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from wm_vla_ros.drivers.base import DriverState
-from wm_vla_ros.faults.driver_rig import HORIZON, Rig
+from wm_vla_ros.faults.driver_rig import HORIZON, DriverRig
 from wm_vla_ros.safety.faults import FaultCode
 from wm_vla_ros.types import EE_ACTION_NAMES
 
 
-def nan_in_action(rig: Rig) -> None:
+def nan_in_action(rig: DriverRig) -> None:
     """1 | NaN in one element of an action | whole action refused; 0 reach the backend"""
     rig.warm_up()
     actions = rig.smooth()
@@ -21,7 +21,7 @@ def nan_in_action(rig: Rig) -> None:
     rig.end_either_way()
 
 
-def infinite_action(rig: Rig) -> None:
+def infinite_action(rig: DriverRig) -> None:
     """2 | ±Inf, 1e308 | as 1"""
     rig.warm_up()
     actions = rig.smooth().astype(np.float64)
@@ -32,7 +32,7 @@ def infinite_action(rig: Rig) -> None:
     rig.end_either_way()
 
 
-def wrong_length(rig: Rig) -> None:
+def wrong_length(rig: DriverRig) -> None:
     """3 | action of 6 or 8 numbers | refused, never truncated; HOLD <= 100 ms"""
     rig.warm_up()
     actions = rig.smooth()
@@ -44,7 +44,7 @@ def wrong_length(rig: Rig) -> None:
     rig.starve()
 
 
-def unknown_joint(rig: Rig) -> None:
+def unknown_joint(rig: DriverRig) -> None:
     """4 | unknown joint name | refused; the name is in the fault"""
     rig.warm_up()
     names = list(rig.spec.joint_names)
@@ -54,7 +54,7 @@ def unknown_joint(rig: Rig) -> None:
     rig.end_either_way()
 
 
-def permuted_joints(rig: Rig) -> None:
+def permuted_joints(rig: DriverRig) -> None:
     """5 | duplicate or permuted joint names | mapped by name or refused; 0 misrouted"""
     order = rig.rng.permutation(len(EE_ACTION_NAMES))
     shuffled = tuple(EE_ACTION_NAMES[i] for i in order)
@@ -80,7 +80,7 @@ def permuted_joints(rig: Rig) -> None:
     rig.starve()
 
 
-def degrees_as_radians(rig: Rig) -> None:
+def degrees_as_radians(rig: DriverRig) -> None:
     """9 | degrees sent as radians | refused or rate-limited, flagged within 1 cycle"""
     rig.warm_up()
     sent = rig.now
@@ -103,7 +103,7 @@ def degrees_as_radians(rig: Rig) -> None:
     rig.end_either_way()
 
 
-def old_stamp(rig: Rig) -> None:
+def old_stamp(rig: DriverRig) -> None:
     """10 | stamp 1 s old | dropped, 100 %"""
     rig.warm_up()
     for _ in range(HORIZON + 5):
@@ -113,7 +113,7 @@ def old_stamp(rig: Rig) -> None:
     rig.end_either_way()
 
 
-def future_stamp(rig: Rig) -> None:
+def future_stamp(rig: DriverRig) -> None:
     """11 | stamp 1 s ahead | dropped"""
     rig.warm_up()
     for _ in range(HORIZON + 5):
@@ -123,7 +123,7 @@ def future_stamp(rig: Rig) -> None:
     rig.end_either_way()
 
 
-def replayed_sequence(rig: Rig) -> None:
+def replayed_sequence(rig: DriverRig) -> None:
     """12 | replayed sequence number | dropped; 0 executed"""
     twin = rig.twin()
     for each in (rig, twin):
@@ -148,7 +148,7 @@ def replayed_sequence(rig: Rig) -> None:
     rig.starve()
 
 
-def two_publishers(rig: Rig) -> None:
+def two_publishers(rig: DriverRig) -> None:
     """38 | two command publishers | the owner only; 0 foreign actions; alarm <= 350 ms"""
     twin = rig.twin()
     same_name = rig.rng.random() < 0.5

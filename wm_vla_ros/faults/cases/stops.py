@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from wm_vla_ros.drivers.base import DriverState
-from wm_vla_ros.faults.driver_rig import Rig
+from wm_vla_ros.faults.driver_rig import DriverRig
 from wm_vla_ros.safety.faults import FaultCode
 
 
-def wall_clock_jump(rig: Rig) -> None:
+def wall_clock_jump(rig: DriverRig) -> None:
     """36 | wall clock ±1 h | unaffected"""
     from wm_vla_ros.ros.time import NANO, StampConverter
 
@@ -35,7 +35,7 @@ def wall_clock_jump(rig: Rig) -> None:
     rig.starve()
 
 
-def estop(rig: Rig) -> None:
+def estop(rig: DriverRig) -> None:
     """41 | e-stop | 0 motion commands after 1 cycle (20 ms)"""
     rig.warm_up()
     rig.estop()
@@ -50,7 +50,7 @@ def estop(rig: Rig) -> None:
     rig.expect(rig.core.state == DriverState.LATCHED, "is not latched")
 
 
-def estop_released(rig: Rig) -> None:
+def estop_released(rig: DriverRig) -> None:
     """42 | e-stop released, no reset | stays latched, 100 %"""
     rig.warm_up()
     rig.core.set_estop_input("button", True)
@@ -65,7 +65,7 @@ def estop_released(rig: Rig) -> None:
         rig.expect(rig.core.state == DriverState.LATCHED, f"is {rig.core.state} without a reset")
 
 
-def reset_in_stream(rig: Rig) -> None:
+def reset_in_stream(rig: DriverRig) -> None:
     """43 | reset while actions stream in | needs a fresh enable and a pose sync; 0 jump"""
     rig.warm_up()
     rig.estop()
@@ -93,7 +93,7 @@ def reset_in_stream(rig: Rig) -> None:
     rig.starve()
 
 
-def restart_while_stopped(rig: Rig) -> None:
+def restart_while_stopped(rig: DriverRig) -> None:
     """44 | driver restarted while e-stopped | comes up latched"""
     rig.warm_up()
     rig.estop()
