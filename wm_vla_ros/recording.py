@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_vla_ros.clock import Clock
-from wm_vla_ros.report import Figure
+from wm_vla_ros.report import Figure, percentiles
 from wm_vla_ros.types import AppliedAction, Fault, LoopStats, Plan
 
 LATE_SHARE = 0.2
@@ -102,7 +102,7 @@ def loop_figures(
         Figure("loop.rate_hz", ticks / seconds, "Hz", ticks),
         Figure("loop.late_ratio", (late_share * ticks + missed) / (ticks + missed), "", ticks + missed),
         Figure("loop.missed_ticks", missed, "", ticks + missed),
-        Figure("loop.lateness_p99_ms", _percentile(lateness, 99), "ms", len(lateness)),
+        percentiles("loop.lateness_", lateness)[1],
         Figure("loop.lateness_max_ms", float(tick_lateness(stats, period).max()), "ms", ticks + missed),
         Figure("loop.gap_max_ms", _longest_gap(stats), "ms", len(stats)),
         Figure("loop.missed_actions", sum(_missed_actions(applied, item, dt) for item in followed), "", due),
@@ -112,12 +112,10 @@ def loop_figures(
             "",
             len(stalls),
         ),
-        Figure("plan.p50_ms", _percentile(plans, 50), "ms", len(plans)),
-        Figure("plan.p99_ms", _percentile(plans, 99), "ms", len(plans)),
-        Figure("observation.age_p50_ms", _percentile(ages, 50), "ms", len(ages)),
-        Figure("observation.age_p99_ms", _percentile(ages, 99), "ms", len(ages)),
+        *percentiles("plan.", plans),
+        *percentiles("observation.age_", ages),
         Figure("driver.rate_hz", len(applied) / seconds, "Hz", len(applied)),
-        Figure("driver.period_p99_ms", _percentile(periods, 99), "ms", len(periods)),
+        percentiles("driver.period_", periods)[1],
     ]
     return tuple(figures)
 
@@ -190,7 +188,3 @@ def _longest_gap(stats: Sequence[LoopStats]) -> float:
     """Over ticks with adjacent numbers, in ms: statistics that were lost on the way are no gap."""
     gaps = [after.stamp - before.stamp for before, after in pairwise(stats) if after.tick == before.tick + 1]
     return 1e3 * max(gaps, default=float("nan"))
-
-
-def _percentile(values: NDArray[np.float64], q: float) -> float:
-    return float(np.percentile(values, q)) if len(values) else float("nan")

@@ -18,6 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wm_vla_ros import __version__
 
 _REPORTED_PACKAGES = ("ros-rclpy", "mujoco", "onnxruntime-gpu", "onnxruntime", "torch", "lerobot", "numpy")
@@ -122,6 +125,13 @@ def mean_interval(name: str, values: Sequence[float], unit: str = "") -> Figure:
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
     half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
     return Figure(name, mean, unit, n, mean - half, mean + half)
+
+
+def percentiles(prefix: str, milliseconds: Sequence[float] | NDArray[np.float64]) -> tuple[Figure, Figure]:
+    """Figures `prefix`p50_ms and `prefix`p99_ms; null where there is no value."""
+    n = len(milliseconds)
+    middle, tail = np.percentile(milliseconds, [50, 99]) if n else (math.nan, math.nan)
+    return Figure(f"{prefix}p50_ms", float(middle), "ms", n), Figure(f"{prefix}p99_ms", float(tail), "ms", n)
 
 
 def conditions() -> dict[str, Any]:

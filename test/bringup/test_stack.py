@@ -24,7 +24,10 @@ def node(stack, name):
 
 def settings_of(executable: str) -> set[str]:
     module = import_module(f"wm_vla_ros.nodes.{executable}")
-    return {entry.name for entry in fields(module.Settings)}
+    (settings,) = (
+        each for name, each in vars(module).items() if name.endswith("Settings") and name != "NodeSettings"
+    )
+    return {entry.name for entry in fields(settings)}
 
 
 def test_an_unknown_stack_lists_the_valid_ones():

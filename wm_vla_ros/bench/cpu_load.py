@@ -7,46 +7,29 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from wm_vla_ros.bench.child_processes import children
 from wm_vla_ros.processes import end_with
 
 MOST = 16
-_BURNING = "burning\n"
+_BURNING = "burning"
 
 
 @contextmanager
 def hogs(count: int) -> Iterator[tuple[int, ...]]:
-    """Have `count` hogs burn while the block runs; yields their process ids.
-
-    Enter it from the main thread: they end with the thread that started them. Raises RuntimeError when one
-    does not start.
-    """
-    command = [sys.executable, "-m", "wm_vla_ros.bench.cpu_load", str(os.getpid())]
-    started: list[subprocess.Popen[str]] = []
-    try:
-        for _ in range(count):
-            started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        # Their start-up is over before anything is measured beside them.
-        for process in started:
-            if process.stdout is None or process.stdout.readline() != _BURNING:
-                raise RuntimeError(f"a hog did not start: {process.args}")
+    """Have `count` hogs burn while the block runs; yields their process ids. Raises as `children`."""
+    with children([(__name__, str(os.getpid()))] * count, _BURNING) as started:
         yield tuple(process.pid for process in started)
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
 
 
 def main() -> None:
     """Burn until the end."""
     if not end_with(int(sys.argv[1]), signal.SIGKILL):
         return
-    sys.stdout.write(_BURNING)
-    sys.stdout.flush()
+    print(_BURNING, flush=True)
     while True:
         pass
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from wm_vla_ros.bench.child_processes import children
 from wm_vla_ros.recording import LATE_SHARE, TimeSpan
 from wm_vla_ros.report import Figure
 
 _PERIOD_MS = 20.0
 _PATIENCE = 20.0
+_TIMER, _CORE = "wm_vla_ros.bench.timer_baseline", "wm_vla_ros.bench.steal_monitor"
 
 
 @dataclass(slots=True)
@@ -44,29 +44,14 @@ class Noise:
 def machine_watched() -> Iterator[Noise]:
     """Watch the timer and every core while the block runs; the Noise is filled when it ends."""
     noise = Noise()
-    cores = [("core", "wm_vla_ros.bench.steal_monitor", [str(core)]) for core in _cores()]
-    watchers = [
-        (kind, subprocess.Popen([sys.executable, "-m", module, *args], stdout=subprocess.PIPE, text=True))
-        for kind, module, args in [("timer", "wm_vla_ros.bench.timer_baseline", []), *cores]
-    ]
-    try:
-        # Their own start-up is a burden that must not fall into what they watch.
-        for _, process in watchers:
-            if process.stdout is None or process.stdout.readline() != "watching\n":
-                raise RuntimeError(f"a watcher of the machine did not start: {process.args}")
+    cores = sorted(os.sched_getaffinity(0))
+    commands = [(_TIMER,), *((_CORE, str(core)) for core in cores)]
+    with children(commands, "watching") as watchers:
         yield noise
-        for _, process in watchers:
+        for process in watchers:
             process.terminate()
-        for kind, process in watchers:
+        for kind, process in zip(["timer", *["core"] * len(cores)], watchers, strict=True):
             seen = json.loads(process.communicate(timeout=_PATIENCE)[0])
             noise.late.setdefault(kind, []).extend(seen["late_ms"])
             noise.stalls.extend(TimeSpan(begin, end) for begin, end in seen["stalls"])
         noise.stalls.sort(key=lambda stall: stall.start)
-    finally:
-        for _, process in watchers:
-            process.kill()
-            process.wait()
-
-
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wm_vla_ros.report import Figure
+from wm_vla_ros.report import Figure, percentiles
 from wm_vla_ros.robots.kinematics import Kinematics
 from wm_vla_ros.robots.proprio import proprio
 from wm_vla_ros.robots.spec import RobotSpec
@@ -39,10 +39,6 @@ def bench_policy(
         policy.infer(images, state, instruction)
         took.append((time.perf_counter() - begin) * 1e3)
         progress(repeat)
-    counted = np.array(took[1:])
-    median = float(np.median(counted))
-    return (
-        Figure(f"{name}.latency_p50_ms", median, "ms", repeats),
-        Figure(f"{name}.latency_p99_ms", float(np.percentile(counted, 99)), "ms", repeats),
-        Figure(f"{name}.chunk_left_ms", policy.chunk_size * policy.dt * 1e3 - median, "ms", repeats),
-    )
+    median, tail = percentiles(f"{name}.latency_", took[1:])
+    left = policy.chunk_size * policy.dt * 1e3 - float(median.value)
+    return median, tail, Figure(f"{name}.chunk_left_ms", left, "ms", repeats)

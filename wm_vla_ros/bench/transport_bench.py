@@ -15,11 +15,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from wm_vla_ros import paths
+from wm_vla_ros.bench.child_processes import children
 from wm_vla_ros.processes import PARENT_VARIABLE
-from wm_vla_ros.report import Figure
+from wm_vla_ros.report import Figure, percentiles
 
 # By name: what the speaker and the listener are told (ros.transport_probe.TRANSPORTS). "none": no profile.
 # "shm": the stack's, config/fastdds.xml. "udp": from the driver, which speaks UDP alone, to such a node.
@@ -27,7 +26,6 @@ TRANSPORTS = {"none": ("none", "none"), "shm": ("stack", "stack"), "udp": ("driv
 BASELINE = "none"
 RATE = 30.0
 _PROBE = "wm_vla_ros.bench.transport_probe"
-_LISTENING = "listening\n"
 # Beyond the time that the messages themselves take: start-up and discovery on a busy machine, s.
 _PATIENCE = 90.0
 
@@ -96,10 +94,8 @@ def run_transports(
 
 def transport_figures(name: str, sent: int, latencies: Sequence[float]) -> tuple[Figure, ...]:
     """Figures `name`.p50_ms, .p99_ms and .lost of `sent` messages, of which `latencies` (ms) arrived."""
-    values = np.array(latencies if latencies else [np.nan])
     return (
-        Figure(f"{name}.p50_ms", float(np.median(values)), "ms", len(latencies)),
-        Figure(f"{name}.p99_ms", float(np.percentile(values, 99)), "ms", len(latencies)),
+        *percentiles(f"{name}.", latencies),
         Figure(f"{name}.lost", 1.0 - len(latencies) / sent, "", sent),
     )
 
@@ -115,37 +111,19 @@ def _measure(name: str, chosen: Payloads, seconds: float) -> tuple[dict[str, int
         PARENT_VARIABLE: str(os.getpid()),
     }
     speaking, listening = TRANSPORTS[name]
-    started: list[subprocess.Popen[str]] = []
-
-    def start(role: str, transport: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", _PROBE, role, transport, job]
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
-
     try:
-        listener = start("listen", listening)
-        if listener.stdout is None or listener.stdout.readline() != _LISTENING:
-            raise RuntimeError(f"the listener over {name!r} did not start: {_last_words(listener)}")
-        speaker = start("speak", speaking)
-        said, complaint = speaker.communicate(timeout=_PATIENCE + 2.0 * seconds * len(chosen))
-        if speaker.returncode != 0:
-            raise RuntimeError(f"the speaker over {name!r} failed: {complaint.strip()[-500:]}")
-        listener.send_signal(signal.SIGTERM)
-        heard, complaint = listener.communicate(timeout=_PATIENCE)
-        if listener.returncode != 0:
-            raise RuntimeError(f"the listener over {name!r} failed: {complaint.strip()[-500:]}")
-        return json.loads(said), json.loads(heard)
+        with children([(_PROBE, "listen", listening, job)], "listening", environment) as (listener,):
+            command = [sys.executable, "-m", _PROBE, "speak", speaking, job]
+            patience = _PATIENCE + 2.0 * seconds * len(chosen)
+            speaker = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=patience, check=False
+            )
+            if speaker.returncode != 0:
+                raise RuntimeError(f"the speaker over {name!r} failed: {speaker.stderr.strip()[-500:]}")
+            listener.send_signal(signal.SIGTERM)
+            heard, complaint = listener.communicate(timeout=_PATIENCE)
+            if listener.returncode != 0:
+                raise RuntimeError(f"the listener over {name!r} failed: {complaint.strip()[-500:]}")
+            return json.loads(speaker.stdout), json.loads(heard)
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"a process over {name!r} did not end within {error.timeout:g} s") from error
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
-
-
-def _last_words(process: subprocess.Popen[str]) -> str:
-    process.kill()
-    return process.communicate()[1].strip()[-500:]

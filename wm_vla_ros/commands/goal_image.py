@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from wm_vla_ros.bringup.options import NAMESPACE
-from wm_vla_ros.commands import JsonFlag
+from wm_vla_ros.commands import JsonFlag, WorldModelOption
 from wm_vla_ros.config import defaults
+
+_DEFAULTS = defaults()
 
 
 def command(
@@ -19,9 +21,7 @@ def command(
     dataset: Annotated[Path | None, typer.Option(help="Or: a moment of this LeRobotDataset.")] = None,
     episode: Annotated[int, typer.Option(help="Of the data set.", min=0)] = 0,
     at: Annotated[float, typer.Option(help="Seconds after the episode's start.", min=0.0)] = 0.0,
-    world_model: Annotated[
-        str, typer.Option(help="The stack's world model: name in models/ or folder.")
-    ] = defaults().world_model,
+    world_model: WorldModelOption = _DEFAULTS.world_model,
     seconds: Annotated[float, typer.Option(help="How long to go for it.", min=0.1, max=600.0)] = 10.0,
     tolerance: Annotated[
         float, typer.Option(help="Metres from the goal at which it is reached.", min=0.001, max=0.5)

@@ -46,7 +46,7 @@ _DEFAULTS = MpcConfig()
 
 @dataclass(frozen=True)
 class MpcSettings(Tuning, NodeSettings):
-    """The planner's settings; their defaults are the core's own. Weights, scales and bounds are `Tuning`'s."""
+    """The planner's settings; their defaults are the core's own. Weights and limits are `Tuning`'s."""
 
     robot: str = setting("", "robot spec, by name")
     world_model: str = setting("", "world model: a name in models/, or a folder")

@@ -33,7 +33,7 @@ from wm_vla_ros.bench.plan.random_networks import (
 )
 from wm_vla_ros.bench.plan.seven_links import closed_loop_return
 from wm_vla_ros.planning.samplers import SAMPLERS, Sampler, SamplerConfig, make_sampler
-from wm_vla_ros.report import Figure, mean_interval
+from wm_vla_ros.report import Figure, mean_interval, percentiles
 
 # Spread of the noise, action units, of every contestant but TD-MPC2, whose own is published. Tried for each:
 # 0.3, 0.5, 0.6, 0.9 and 1.0; the wide ones are best for all, the textbook's too.
@@ -138,11 +138,11 @@ def run(
         raise ValueError("the task of the returns has no gradient: time the sampler with --runtime torch")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    textbook = _returns("textbook", partial(_cold_cem, TEXTBOOK), seeds, workers, warm=False)
+    textbook = _returns(_textbook, seeds, workers, warm=False)
     progress(0.2)
-    tdmpc2 = _returns("tdmpc2", _tdmpc2, seeds, workers, warm=True)
+    tdmpc2 = _returns(_tdmpc2, seeds, workers, warm=True)
     progress(0.3)
-    worth = {budget: _returns(budget.name, budget.build, seeds, workers, warm=True) for budget in budgets}
+    worth = {budget: _returns(budget.build, seeds, workers, warm=True) for budget in budgets}
     progress(0.5)
     networks, plain = tdmpc2_networks(), torch_dynamics().eval()
     slow = {
@@ -151,7 +151,7 @@ def run(
         "tdmpc2": times_of(partial(tdmpc2_plan, networks), 5),
     }
     progress(0.8)
-    figures = [figure for name, taken in slow.items() for figure in _time_figures(name, taken)]
+    figures = [figure for name, taken in slow.items() for figure in percentiles(f"plan.{name}.", taken)]
     figures += _lerobot()
     figures += [
         mean_interval("plan.return_textbook", textbook),
@@ -162,7 +162,7 @@ def run(
     taken = {budget: times_of(our_plan(budget), repeats) for budget in budgets}
     floors = {budget: budget.floor_flop / max(peak, gemm_peak()) * 1e3 for budget in budgets}
     for budget in budgets:
-        figures += _time_figures(budget.name, taken[budget])
+        figures += percentiles(f"plan.{budget.name}.", taken[budget])
         ratio = float(np.median(taken[budget])) / floors[budget]
         figures.append(Figure(f"plan.{budget.name}.ratio_to_floor", ratio))
         figures.append(mean_interval(f"plan.{budget.name}.return", worth[budget]))
@@ -194,18 +194,10 @@ def headline(
         if best is not None and name == "textbook":
             figures += [
                 mean_interval("plan.return", worth[best]),
-                Figure("plan.p50_ms", float(np.median(taken[best])), "ms", len(taken[best])),
-                Figure("plan.p99_ms", float(np.percentile(taken[best], 99)), "ms", len(taken[best])),
+                *percentiles("plan.", taken[best]),
                 Figure("plan.ratio_to_floor", float(np.median(taken[best])) / floors[best]),
             ]
     return figures
-
-
-def _time_figures(name: str, taken: NDArray[np.float64]) -> list[Figure]:
-    return [
-        Figure(f"plan.{name}.p50_ms", float(np.median(taken)), "ms", len(taken)),
-        Figure(f"plan.{name}.p99_ms", float(np.percentile(taken, 99)), "ms", len(taken)),
-    ]
 
 
 def _lerobot() -> list[Figure]:
@@ -213,26 +205,19 @@ def _lerobot() -> list[Figure]:
         plan = lerobot_tdmpc()
     except Exception as error:  # whatever a third party's planner raises where it does not run
         return [Figure("plan.lerobot_tdmpc", f"does not run here: {error}"[:200])]
-    return _time_figures("lerobot_tdmpc", times_of(plan, 3))
+    return list(percentiles("plan.lerobot_tdmpc.", times_of(plan, 3)))
 
 
-def _cold_cem(size: dict[str, int], seed: int) -> Sampler:
-    return SearchBudget("cem", size["samples"], size["iterations"], size["horizon"]).build(seed)
+def _textbook(seed: int) -> Sampler:
+    return SearchBudget("cem", **TEXTBOOK).build(seed)
 
 
 def _tdmpc2(seed: int) -> Sampler:
-    config = SamplerConfig(
-        (1.0,) * ACTION,
-        TDMPC2["horizon"],
-        TDMPC2["samples"],
-        TDMPC2["iterations"],
-        (-1.0,) * ACTION,
-        (1.0,) * ACTION,
-    )
+    config = SamplerConfig((1.0,) * ACTION, **TDMPC2, lower=(-1.0,) * ACTION, upper=(1.0,) * ACTION)
     return Tdmpc2Sampler(config, np.random.default_rng(seed))
 
 
-def _returns(name: str, make: Any, seeds: int, workers: int, *, warm: bool) -> list[float]:
+def _returns(make: Any, seeds: int, workers: int, *, warm: bool) -> list[float]:
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         return list(pool.map(partial(closed_loop_return, make, warm=warm), range(seeds)))
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from wm_vla_ros.report import Figure as Measured
+from wm_vla_ros.plotting import canvas
+from wm_vla_ros.report import Figure
 
 _TICK_MS = 20.0
 
 
-def plot_plans(path: Path, figures: Sequence[Measured]) -> None:
+def plot_plans(path: Path, figures: Sequence[Figure]) -> None:
     """A PNG of `figures` as `bench.run` gives them: p50 against mean return, with its 95 % interval."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     by_name = {figure.name: figure for figure in figures}
     points = {
         "textbook CEM": ("plan.textbook.p50_ms", "plan.return_textbook"),
@@ -25,21 +23,19 @@ def plot_plans(path: Path, figures: Sequence[Measured]) -> None:
         if name.endswith(".return") and name != "plan.return":
             label = name.removeprefix("plan.").removesuffix(".return")
             points[label] = (f"plan.{label}.p50_ms", name)
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panel = figure.subplots()
-    for label, (time, worth) in points.items():
-        at, value = by_name[time].value, by_name[worth]
-        error = [[value.value - value.low], [value.high - value.value]] if value.low is not None else None
-        ours = label[0].islower() and not label.startswith("textbook")
-        panel.errorbar(
-            at, value.value, yerr=error, fmt="o" if ours else "s", color="C0" if ours else "C3", capsize=3
-        )
-        panel.annotate(label, (at, value.value), xytext=(6, 4), textcoords="offset points", fontsize=8)
-    panel.axvline(_TICK_MS, color="0.5", linestyle="--", linewidth=0.8)
-    panel.text(_TICK_MS, panel.get_ylim()[0], " one tick", fontsize=8, color="0.4", va="bottom")
-    panel.set_xscale("log")
-    panel.set_xlabel("one plan, ms (median, one thread)")
-    panel.set_ylabel("return of the moving-target task")
-    panel.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with canvas(path, 9, 6, dpi=120) as drawn:
+        panel = drawn.subplots()
+        for label, (time, worth) in points.items():
+            at, value = by_name[time].value, by_name[worth]
+            error = [[value.value - value.low], [value.high - value.value]] if value.low is not None else None
+            ours = label[0].islower() and not label.startswith("textbook")
+            panel.errorbar(
+                at, value.value, yerr=error, fmt="o" if ours else "s", color="C0" if ours else "C3", capsize=3
+            )
+            panel.annotate(label, (at, value.value), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        panel.axvline(_TICK_MS, color="0.5", linestyle="--", linewidth=0.8)
+        panel.text(_TICK_MS, panel.get_ylim()[0], " one tick", fontsize=8, color="0.4", va="bottom")
+        panel.set_xscale("log")
+        panel.set_xlabel("one plan, ms (median, one thread)")
+        panel.set_ylabel("return of the moving-target task")
+        panel.grid(alpha=0.3)

@@ -12,7 +12,7 @@ from wm_vla_ros import world_models
 from wm_vla_ros.bench.plan.bench import SearchBudget
 from wm_vla_ros.planning.calibration import TickTimes, choose_runtime, time_ticks
 from wm_vla_ros.planning.config import MpcConfig
-from wm_vla_ros.report import Figure
+from wm_vla_ros.report import Figure, percentiles
 from wm_vla_ros.robots.spec import load_robot
 
 
@@ -65,12 +65,10 @@ def config_of(budget: SearchBudget) -> MpcConfig:
 
 
 def _figures(of: str, runtime: str, taken: TickTimes) -> list[Figure]:
-    count = len(taken.ticks)
-    figures = [Figure(f"plan{of}.runtime", runtime)]
+    figures: list[Figure] = [Figure(f"plan{of}.runtime", runtime)]
     for name, times in (("plan", taken.searches), ("tick", taken.ticks)):
-        figures += [
-            Figure(f"{name}{of}.p50_ms", float(np.median(times)), "ms", count),
-            Figure(f"{name}{of}.p99_ms", float(np.percentile(times, 99)), "ms", count),
-        ]
-    figures.append(Figure(f"plan{of}.per_second", 1e3 / float(np.mean(taken.searches)), "1/s", count))
+        figures += percentiles(f"{name}{of}.", times)
+    figures.append(
+        Figure(f"plan{of}.per_second", 1e3 / float(np.mean(taken.searches)), "1/s", len(taken.ticks))
+    )
     return figures

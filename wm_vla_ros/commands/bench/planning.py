@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wm_vla_ros.commands import JsonFlag
+from wm_vla_ros.commands import (
+    JsonFlag,
+    PngOption,
+    PolicyOption,
+    RobotOption,
+    SeedsOption,
+    WorkersOption,
+    WorldModelOption,
+)
 from wm_vla_ros.config import defaults
 
+_DEFAULTS = defaults()
 _BUDGETS = (
     "mppi_colored:16x2x6,mppi_colored:24x2x6,mppi_colored:16x3x6,mppi_colored:64x4x4,"
     "mppi_colored:64x2x10,mppi_spline:64x2x10,icem:36x2x4,icem:64x2x10,cem:64x2x10"
@@ -34,14 +42,12 @@ def plan(
             "onnx-shards, torch, torch-bf16, onnx-gpu, cuda-graph, cuda-graph-bf16, or auto."
         ),
     ] = None,
-    world_model: Annotated[
-        str, typer.Option(help="World model of --runtime: name in models/ or folder.")
-    ] = defaults().world_model,
-    robot: Annotated[str, typer.Option(help="Robot of --runtime.")] = defaults().robot,
+    world_model: WorldModelOption = _DEFAULTS.world_model,
+    robot: RobotOption = _DEFAULTS.robot,
     seeds: Annotated[int, typer.Option(min=2, max=1000, help="Episodes of each for the return.")] = 20,
     repeats: Annotated[int, typer.Option(min=20, max=100_000, help="Plans of ours that are timed.")] = 500,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes, for the returns.")] = 2,
-    png: Annotated[Path | None, typer.Option(help="Write a plot of return over time here.")] = None,
+    workers: WorkersOption = 2,
+    png: PngOption = None,
     json: JsonFlag = False,
 ) -> None:
     """What a plan costs in time, and what it is worth, beside planners as they are published.
@@ -49,7 +55,8 @@ def plan(
     Time: networks of the named sizes with random weights, one thread. Worth: the closed-loop return of the
     same sampler at the same budget on a seven-link arm that follows a moving target, true dynamics.
 
-    With --runtime: the fast loop's own planner on the trained world model, none of its plans cut short.
+    With --runtime: the fast loop's own planner on this world model and robot, none of its plans cut short; it
+    measures no return, so --seeds, --workers and --png are of the other.
     """
     from wm_vla_ros.bench.plan.bench import parse_budget, run
     from wm_vla_ros.progress import bar
@@ -91,7 +98,7 @@ def delay(
             "ours_no_prediction, ours_no_chunk, ours_no_objects, ours_no_goal; or all."
         ),
     ] = "all",
-    seeds: Annotated[str, typer.Option(help="FIRST:LAST (end excluded), or a comma list.")] = "1000:1020",
+    seeds: SeedsOption = "1000:1020",
     latencies: Annotated[str, typer.Option(help="Latencies of the slow policy, ms; or none.")] = (
         "0,100,300,600,1000"
     ),
@@ -100,18 +107,14 @@ def delay(
     ),
     jitters: Annotated[str, typer.Option(help="Jitters of the observations, ms; or none.")] = "0,50,100",
     drops: Annotated[str, typer.Option(help="Frames lost, percent; or none.")] = "0,10,30",
-    robot: Annotated[str, typer.Option(help="Robot of config/robots.")] = defaults().robot,
-    policy: Annotated[str, typer.Option(help="LeRobot policy: name in models/, folder, or hub id.")] = (
-        defaults().policy
-    ),
-    world_model: Annotated[str, typer.Option(help="World model: name in models/ or folder.")] = (
-        defaults().world_model
-    ),
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
+    robot: RobotOption = _DEFAULTS.robot,
+    policy: PolicyOption = _DEFAULTS.policy,
+    world_model: WorldModelOption = _DEFAULTS.world_model,
+    workers: WorkersOption = 2,
     quick: Annotated[
         bool, typer.Option(help="For CI: three seeds and few cells, whatever else is chosen.")
     ] = False,
-    png: Annotated[Path | None, typer.Option(help="Write the curves here.")] = None,
+    png: PngOption = None,
     json: JsonFlag = False,
 ) -> None:
     """What the delay of policy and camera costs each way of hiding it: success, task time, smoothness.

@@ -160,8 +160,8 @@ def slow_policy(
     smolvla: Annotated[
         bool, typer.Option(help="SmolVLA's class at full size with random weights (4 GB) as well.")
     ] = False,
-    instruction: Annotated[str, typer.Option(help="What it is told.")] = "touch the red cube",
-    repeats: Annotated[int, typer.Option(min=2, max=10_000, help="Thoughts that are timed.")] = 20,
+    instruction: Annotated[str, typer.Option(help="Given to it.")] = "touch the red cube",
+    repeats: Annotated[int, typer.Option(min=2, max=10_000, help="Inferences that are timed.")] = 20,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of torch.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     json: JsonFlag = False,
